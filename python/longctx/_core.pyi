@@ -1,0 +1,50 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+@final
+class Chunker:
+    """A tokenizer with all its cutting rules. Immutable; any number of threads may use it at once."""
+
+    def __new__(cls, tokenizer_json: str, options: Mapping[str, object]) -> Chunker: ...
+    @property
+    def room_tokens(self) -> int: ...
+    @property
+    def has_token_type_ids(self) -> bool: ...
+    @property
+    def content_type_id(self) -> int: ...
+    @property
+    def before_type_ids(self) -> list[int]: ...
+    @property
+    def after_type_ids(self) -> list[int]: ...
+    def plan(self, runs: Sequence[object]) -> Plan:
+        """Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`."""
+
+    def explain(self) -> str:
+        """Which engine reads this tokenizer, and why."""
+
+@final
+class Plan:
+    """Documents, tokenized and cut."""
+
+    @property
+    def n_rows(self) -> int: ...
+    def rows(
+        self, start: int, stop: int
+    ) -> tuple[
+        NDArray[Any],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32] | None,
+    ]:
+        """Arrays of rows `start..stop`."""
+
+    def coverage(self, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
+        """The documents with rows in `start..stop`: the first one's index, and int64 `(n_documents, 4)` of counts."""

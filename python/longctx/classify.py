@@ -1,0 +1,271 @@
+"""Documents of any length in, one decision per document out: ``chunk_and_classify`` and ``LongDocumentClassifier``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import tee
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from longctx.errors import ConfigError, ModelError
+from longctx.inference.decisions import decide
+from longctx.inference.device import pick_device, pick_dtype, pick_token_budget
+from longctx.inference.documents import DocumentCollector, DocumentRows, TextTap
+from longctx.inference.loop import RowOutput, RowRunner
+from longctx.inference.progress import document_progress
+from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
+from longctx.nn.checkpoints import Checkpoint, load_checkpoint
+from longctx.nn.embedding import minilm_folder
+from longctx.results import Label, Prediction, Predictions
+from longctx.tokenizer_files import find
+
+if TYPE_CHECKING:
+    from longctx.batch import ChunkBatch
+    from longctx.nn.aggregators import Aggregator
+
+HYPOTHESIS_TEMPLATE = "This text is about {}."
+MINILM_MAX_TOKENS = 128
+"""Best of 128, 256 and 512 for the packaged encoder; figures in ``chunk_and_classify``."""
+OVERLAP_SHARE = 8
+"""Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
+BATCHES_PER_GROUP = 16
+"""Rows that are sorted by length together, in batches of the token budget; bounds memory and the wait for a first result."""
+CHUNK_OPTIONS = ("boundary", "tail", "select", "max_chunks", "seed", "specials", "threads")
+"""Options of ``Chunker`` that are passed on."""
+
+
+def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
+    documents: Any,
+    model: Any = None,
+    labels: Sequence[str] | Mapping[str, str] | None = None,
+    aggregate: str | Aggregator = "auto",
+    max_tokens: int | None = None,
+    overlap_tokens: int | None = None,
+    explain: bool = False,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    token_budget: int | str = "auto",
+    progress: bool | str = "auto",
+    *,
+    tokenizer: Any = None,
+    hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+    **chunk_options: Any,
+) -> Predictions:
+    """Decide about whole documents of any length.
+
+    Every document is cut into chunks that fit the model, the model reads each, and the chunks' results become one. What is done with
+    them depends on the model:
+
+    - a sequence-classification checkpoint: the mean of the chunks' logits, weighted by fresh tokens, then softmax (sigmoid for
+      multi-label checkpoints, the plain value for regression);
+    - an NLI checkpoint with ``labels``: does the chunk entail "This text is about ..."?
+    - any other encoder with ``labels``, and the packaged MiniLM for ``model=None``: cosine similarity of chunk and label.
+
+    Args:
+        documents: one ``str`` or ``bytes`` (UTF-8), an iterable of them, or an Arrow, pandas or polars column of strings.
+        model: folder, hub id, loaded transformers model, ``(model, tokenizer)``, or text-classification pipeline. Safetensors only; code
+            from a checkpoint is never run. None: all-MiniLM-L6-v2 from the extra ``longctx[minilm]``. A loaded model is put into eval
+            mode and stays on its device in its precision unless ``device`` or ``dtype`` say otherwise.
+        labels: names for zero-shot, or ``{name: description}``. Descriptions are used as they are and are worth the effort (below).
+        aggregate: how chunk results become one: ``"mean"`` (by fresh tokens), ``"max"`` (each label's strongest chunk), ``"evidence"``
+            (chunks that speak for one label count more) or an ``Aggregator``. ``"auto"``: mean for a trained head, else evidence.
+        max_tokens: length of a row; None for what the model allows (128 for the packaged MiniLM).
+        overlap_tokens: tokens neighbouring chunks share; None for an eighth of ``max_tokens``.
+        explain: make each chunk's ``score`` the exact drop of the label's probability when that chunk is left out.
+        device: ``"auto"`` is CUDA where there is one.
+        dtype: ``"auto"`` is float32 on the CPU and bfloat16 on CUDA from compute capability 8.0; or "float32", "bfloat16", "float16".
+        token_budget: tokens of one batch, padding included; ``"auto"`` is 4096 on the CPU and 65536 on CUDA. Halved when memory runs out.
+        progress: a bar on stderr; ``"auto"`` shows it only on a terminal.
+        tokenizer: instead of the model's own.
+        hypothesis_template: a sentence with ``{}`` for a label without description.
+        **chunk_options: ``boundary``, ``tail``, ``select``, ``max_chunks``, ``seed``, ``specials``, ``threads`` as for ``Chunker``.
+
+    Returns:
+        One prediction per document, in order. An empty document has one too: the model's view of a row of special tokens, or equal
+        probabilities where similarity decides; its coverage says "empty document".
+
+    Raises:
+        ConfigError: an option is not allowed.
+        ModelLoadError: the checkpoint cannot be found or read.
+        ModelError: the model cannot do this, does not fit in memory, or gives NaN.
+        MissingDependencyError: ``model=None`` without the extra.
+        DocumentTypeError, DocumentError: a document is not text; the message names its index.
+
+    FIGURES
+    """
+    classifier = LongDocumentClassifier.from_pretrained(
+        model,
+        labels,
+        aggregate,
+        max_tokens,
+        overlap_tokens,
+        explain,
+        device,
+        dtype,
+        token_budget,
+        progress,
+        tokenizer=tokenizer,
+        hypothesis_template=hypothesis_template,
+        **chunk_options,
+    )
+    return classifier(documents)
+
+
+class LongDocumentClassifier:
+    """A model loaded once, for many calls. Made by ``from_pretrained``."""
+
+    def __init__(self, task: Task, *, name: str, explain: bool = False, progress: bool | str = "auto") -> None:
+        self._task = task
+        self._name = name
+        self._explain = explain
+        self._progress = progress
+
+    @classmethod
+    def from_pretrained(  # noqa: PLR0917 - as above
+        cls,
+        model: Any = None,
+        labels: Sequence[str] | Mapping[str, str] | None = None,
+        aggregate: str | Aggregator = "auto",
+        max_tokens: int | None = None,
+        overlap_tokens: int | None = None,
+        explain: bool = False,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        token_budget: int | str = "auto",
+        progress: bool | str = "auto",
+        *,
+        tokenizer: Any = None,
+        hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+        **chunk_options: Any,
+    ) -> LongDocumentClassifier:
+        """Load a model; arguments and errors as for ``chunk_and_classify``."""
+        _check_options(chunk_options)
+        picked = pick_device(device)
+        budget = pick_token_budget(token_budget, picked)
+        checkpoint = load_checkpoint(minilm_folder() if model is None else model, tokenizer, dtype=pick_dtype(dtype, picked))
+        if model is None and max_tokens is None:
+            max_tokens = MINILM_MAX_TOKENS
+        make_chunker = chunker_maker(
+            find(checkpoint.tokenizer), **_row_lengths(checkpoint, max_tokens, overlap_tokens), options=chunk_options
+        )
+        placed = _place(checkpoint, device, dtype)
+
+        def make_runner(row_output: RowOutput) -> RowRunner:
+            return RowRunner(checkpoint.model, row_output, device=placed, token_budget=budget)
+
+        if labels is None or checkpoint.kind == "classifier":
+            _check_trained(checkpoint, labels)
+            task = trained_task(checkpoint, make_chunker, make_runner, aggregate)
+        else:
+            make_task = entailment_task if checkpoint.kind == "nli" else similarity_task
+            task = make_task(checkpoint, read_labels(labels, hypothesis_template), make_chunker, make_runner, aggregate)
+        return cls(task, name=checkpoint.name, explain=explain, progress=progress)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of ``predict_proba``'s columns."""
+        return self._task.labels
+
+    def __call__(self, documents: Any) -> Predictions:
+        """One prediction per document, with its evidence."""
+        n_documents = 1 if isinstance(documents, (str, bytes)) else _length(documents)
+        with document_progress(self._progress, n_documents) as advance:
+            predictions = []
+            for prediction in self.stream(documents):
+                predictions.append(prediction)
+                advance(1)
+        return Predictions(predictions)
+
+    def predict(self, documents: Any) -> list[Label]:
+        """Give the label of each document (a list of labels for multi-label problems, a value for regression)."""
+        return [prediction.label for prediction in self(documents)]
+
+    def predict_proba(self, documents: Any) -> NDArray[np.float32]:
+        """Probabilities float32 ``(n_documents, n_labels)``, columns in the order of ``labels``.
+
+        Raises:
+            ModelError: the model is a regression, which has no probabilities.
+        """
+        if self._task.problem == "regression":
+            raise ModelError(f"{self._name} is a regression and has no probabilities; use predict().")
+        rows = [list(prediction.probabilities.values()) for prediction in self(documents)]
+        return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels))
+
+    def stream(self, documents: Any) -> Iterator[Prediction]:
+        """Predictions one by one, in bounded memory, for any iterable of documents."""
+        for complete in self._documents(documents):
+            yield from decide(complete, self._task, explain=self._explain)
+
+    def _documents(self, documents: Any) -> Iterator[list[DocumentRows]]:
+        """Give the documents with their chunks' values, as they become complete."""
+        texts = TextTap(documents)
+        collector = DocumentCollector(texts)
+        for batches in self._batches(texts):
+            values = np.hstack([self._task.runner.run(batch) for batch in batches])
+            yield collector.add(batches[0], values)
+        yield collector.finish()
+
+    def _batches(self, texts: TextTap) -> Iterator[tuple[ChunkBatch, ...]]:
+        """Cut the documents into the same windows once for each chunker."""
+        chunkers = self._task.chunkers
+        rows_per_batch = self._task.runner.token_budget // chunkers[0].max_tokens
+        max_rows = BATCHES_PER_GROUP * max(1, rows_per_batch)
+        streams = [chunker.stream(copy, max_rows=max_rows) for chunker, copy in zip(chunkers, tee(texts, len(chunkers)), strict=True)]
+        return zip(*streams, strict=True)
+
+    def __repr__(self) -> str:
+        task, chunker = self._task, self._task.chunkers[0]
+        aggregate = type(task.aggregator).__name__
+        what = "1 value" if task.problem == "regression" else f"{len(task.labels)} labels"
+        rows = f"rows of {chunker.max_tokens} tokens, overlap {chunker.overlap_tokens}"
+        return f"LongDocumentClassifier({self._name!r}, {task.problem}, {what}, {aggregate}, {rows}, on {task.runner.device})"
+
+
+def _check_options(chunk_options: dict[str, Any]) -> None:
+    unknown = sorted(set(chunk_options) - set(CHUNK_OPTIONS))
+    if unknown:
+        raise ConfigError(f"Unknown option {unknown[0]!r}; the options for chunking are {', '.join(CHUNK_OPTIONS)}.")
+
+
+def _check_trained(checkpoint: Checkpoint, labels: Any) -> None:
+    """Refuse labels for a trained head, which brings its own, and demand them for everything else."""
+    if checkpoint.kind == "classifier" and labels is not None:
+        own = ", ".join(map(repr, checkpoint.label_names[:5]))
+        raise ModelError(
+            f"{checkpoint.name} was trained for its own labels ({own}), so labels= cannot be given; leave it out, or use an encoder or "
+            "an NLI checkpoint for zero-shot."
+        )
+    if checkpoint.kind != "classifier":
+        what = "is an NLI checkpoint" if checkpoint.kind == "nli" else "has no classification head"
+        raise ModelError(f"{checkpoint.name} {what}, so it needs labels= to choose from; or give a trained classifier.")
+
+
+def _row_lengths(checkpoint: Checkpoint, max_tokens: int | None, overlap_tokens: int | None) -> dict[str, int]:
+    """Row length and overlap. ``Chunker`` checks them; only the model's own limit is checked here."""
+    longest = checkpoint.max_tokens if max_tokens is None else max_tokens
+    if isinstance(longest, int) and longest > checkpoint.max_tokens:
+        raise ConfigError(f"max_tokens={longest}: {checkpoint.name} reads at most {checkpoint.max_tokens} tokens; use that or less.")
+    overlap = longest // OVERLAP_SHARE if overlap_tokens is None and isinstance(longest, int) else overlap_tokens
+    return {"max_tokens": longest, "overlap_tokens": 0 if overlap is None else overlap}
+
+
+def _place(checkpoint: Checkpoint, device: str | torch.device, dtype: str | torch.dtype) -> torch.device:
+    """Put the model where it shall run; a model that came loaded stays as it is where "auto" was given."""
+    model = checkpoint.model.eval()
+    if not checkpoint.was_loaded:
+        target = pick_device(device)
+        model.to(target)
+        return target
+    if device != "auto":
+        model.to(pick_device(device))
+    placed: torch.device = next(model.parameters()).device
+    if dtype != "auto":
+        model.to(pick_dtype(dtype, placed))
+    return placed
+
+
+def _length(documents: Any) -> int | None:
+    return len(documents) if hasattr(documents, "__len__") else None

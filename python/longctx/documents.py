@@ -1,0 +1,133 @@
+"""Whatever holds texts, as runs that the core can borrow: lists of ``str`` and ``bytes``, or buffers of Arrow arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from longctx.errors import DocumentError, DocumentTypeError
+
+_ALLOWED = "give a str, bytes of UTF-8, a sequence of them, or an Arrow, pandas or polars column of strings."
+
+
+def as_runs(documents: Any) -> list[Any]:
+    """Turn one call's documents into runs for ``_core.Chunker.plan``, without copying text that is UTF-8 already.
+
+    Raises:
+        DocumentTypeError: what was given holds no documents.
+        DocumentError: an Arrow value is null.
+    """
+    if isinstance(documents, str | bytes):
+        return [[documents]]
+    if _is_arrow(documents):
+        return _arrow_runs(documents)
+    return [[_plain(document) for document in _iterable(documents)]]
+
+
+def groups(documents: Any, *, max_documents: int, max_chars: int) -> Iterator[Any]:
+    """Split documents into groups that are chunked together, each of at least one document and not much over ``max_chars``."""
+    if isinstance(documents, str | bytes):
+        yield [documents]
+    elif _is_arrow(documents):
+        array = _arrow_array(documents)
+        yield from (array.slice(start, max_documents) for start in range(0, len(array), max_documents))
+    else:
+        yield from _groups_of_objects(iter(_iterable(documents)), max_documents, max_chars)
+
+
+def _groups_of_objects(documents: Iterator[Any], max_documents: int, max_chars: int) -> Iterator[list[Any]]:
+    group: list[Any] = []
+    n_chars = 0
+    for document in documents:
+        group.append(document)
+        n_chars += len(document) if isinstance(document, str | bytes) else 0
+        if len(group) == max_documents or n_chars >= max_chars:
+            yield group
+            group, n_chars = [], 0
+    if group:
+        yield group
+
+
+def _iterable(documents: Any) -> Iterable[Any]:
+    if isinstance(documents, io.IOBase):
+        raise DocumentTypeError(f"a file ({documents!r}) is not text; read it first: file.read() is one document, list(file) one a line.")
+    if isinstance(documents, Mapping | Set):
+        raise DocumentTypeError(f"{type(documents).__name__} has no order of documents; {_ALLOWED}")
+    if not isinstance(documents, Iterable):
+        raise DocumentTypeError(f"{type(documents).__name__} is not text; {_ALLOWED}")
+    return documents
+
+
+def _plain(document: Any) -> Any:
+    """Turn an Arrow scalar into text; leave all else to the core, which names what it cannot read."""
+    as_py = getattr(document, "as_py", None)
+    return as_py() if as_py is not None else document
+
+
+def _is_arrow(documents: Any) -> bool:
+    return hasattr(documents, "__arrow_c_stream__") or hasattr(documents, "__arrow_c_array__")
+
+
+def _arrow_array(documents: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        array = pa.chunked_array(documents)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DocumentTypeError(f"this {type(documents).__name__} is no column of strings ({error}); {_ALLOWED}") from error
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    return array
+
+
+def _arrow_runs(documents: Any) -> list[Any]:
+    runs = []
+    n_before = 0
+    for chunk in _arrow_array(documents).chunks:
+        if chunk.null_count:
+            row = n_before + int(np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False))[0])
+            raise DocumentError(f"document {row}: it is null; drop nulls first, or fill them with an empty string.", row)
+        if len(chunk):
+            runs.append(_arrow_run(chunk))
+        n_before += len(chunk)
+    return runs
+
+
+def _arrow_run(chunk: Any) -> tuple[Any, Any]:
+    import pyarrow as pa
+
+    kind, start, stop = chunk.type, chunk.offset, chunk.offset + len(chunk)
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        dtype: type[np.integer[Any]] = np.int32
+    elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        dtype = np.int64
+    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        _, views, *buffers = chunk.buffers()
+        return _bytes(views)[start * 16 : stop * 16], [_bytes(buffer) for buffer in buffers]
+    else:
+        raise DocumentTypeError(f"an Arrow array of {kind} holds no strings; {_ALLOWED}")
+    _, offsets, data = chunk.buffers()
+    return np.frombuffer(offsets, dtype=dtype)[start : stop + 1], _bytes(data)
+
+
+def _bytes(buffer: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(buffer, dtype=np.uint8) if buffer is not None and buffer.size else np.empty(0, dtype=np.uint8)
+
+
+def texts_of(documents: Any) -> Iterator[str]:
+    """Give each document as ``str``, for showing passages; the documents have been checked by chunking them first."""
+    items: Iterable[Any] = [documents] if isinstance(documents, str | bytes) else documents
+    if _is_arrow(documents):
+        items = (scalar.as_py() for scalar in _arrow_array(documents))
+    for item in items:
+        text = _plain(item)
+        yield text.decode() if isinstance(text, bytes) else text
+
+
+def take(documents: Iterable[Any], n: int) -> list[Any]:
+    """Give the first ``n`` of an iterable."""
+    return list(islice(documents, n))

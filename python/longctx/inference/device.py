@@ -1,0 +1,60 @@
+"""Which device, which precision, and how many tokens at a time."""
+
+from __future__ import annotations
+
+import torch
+
+from longctx.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CPU_TOKEN_BUDGET = 4096
+"""8 rows of 512: more rows leave the cache of a CPU core without being faster."""
+CUDA_TOKEN_BUDGET = 65536
+BF16_CAPABILITY = (8, 0)
+"""First CUDA compute capability with bfloat16 units."""
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: the device is not known or not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r} is not known; use 'auto', 'cpu', 'cuda' or 'cuda:0'.") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={device!r}: torch sees no CUDA device; use device='auto' or 'cpu'.")
+    return picked
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """``"auto"`` is bfloat16 on CUDA from compute capability 8.0, else float32.
+
+    Raises:
+        ConfigError: the precision is not known.
+    """
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
+        return torch.bfloat16 if has_bf16 else torch.float32
+    if str(dtype) not in DTYPES:
+        raise ConfigError(f"dtype={dtype!r} is not known; use 'auto', 'float32', 'bfloat16' or 'float16'.")
+    return DTYPES[str(dtype)]
+
+
+def pick_token_budget(token_budget: int | str, device: torch.device) -> int:
+    """Tokens of one batch, padding included. ``"auto"``: 4096 on a CPU, 65536 on CUDA.
+
+    Raises:
+        ConfigError: not a positive number.
+    """
+    if token_budget == "auto":
+        return CUDA_TOKEN_BUDGET if device.type == "cuda" else CPU_TOKEN_BUDGET
+    if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
+        raise ConfigError(f"token_budget={token_budget!r}: use 'auto' or a number of tokens of at least 1.")
+    return token_budget

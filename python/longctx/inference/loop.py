@@ -1,0 +1,137 @@
+"""Rows through the model: batches by token budget, less at a time when memory ends, a check of every output."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from longctx.errors import ModelError
+from longctx.inference.planning import Padding, RowGroup, plan_groups
+
+if TYPE_CHECKING:
+    from longctx.batch import ChunkBatch
+
+logger = logging.getLogger(__name__)
+
+RowOutput = Callable[[Any, Tensor | None], Tensor]
+"""From the model's output and the mask (None: no padding) to values ``(n_rows, d)``."""
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "defaultcpuallocator")
+
+
+class RowRunner:
+    """Runs the rows of chunk batches through one model on one device.
+
+    Args:
+        model: a torch module with the forward of transformers, already on its device and in eval mode.
+        row_output: takes what a row is worth from the model's output.
+        device: where the model is.
+        token_budget: largest ``n_rows * width`` of a batch; halved, for good, when memory runs out.
+    """
+
+    def __init__(self, model: Any, row_output: RowOutput, *, device: torch.device, token_budget: int) -> None:
+        self.model = model
+        self.row_output = row_output
+        self.device = device
+        self.token_budget = token_budget
+        parameters = inspect.signature(model.forward).parameters
+        self._takes_types = "token_type_ids" in parameters
+        self._takes_mask = "attention_mask" in parameters
+
+    def run(self, batch: ChunkBatch) -> NDArray[np.float32]:
+        """Values float32 ``(n_rows, d)`` in the order of the batch's rows.
+
+        Raises:
+            ModelError: a single row does not fit in memory, or the model gave NaN or infinite values.
+        """
+        padding = self._padding(batch)
+        types = batch.token_type_ids if self._takes_types else None
+        waiting = deque(plan_groups(batch.lengths, token_budget=self.token_budget, padding=padding))
+        values: NDArray[np.float32] | None = None
+        while waiting:
+            group = waiting.popleft()
+            result = self._try_group(batch, types, group)
+            if result is None:
+                self._halve(group)
+                rest = np.concatenate([group.rows, *(later.rows for later in waiting)])
+                waiting = deque(self._plan_rows(batch, rest, padding))
+                continue
+            if values is None:
+                values = np.empty((batch.n_rows, result.shape[1]), np.float32)
+            values[group.rows] = result
+        if values is None:
+            raise ModelError("There are no rows to run: the chunk batch is empty.")
+        _check_finite(values, batch)
+        return values
+
+    def _padding(self, batch: ChunkBatch) -> Padding:
+        if getattr(self.model.config, "pad_token_id", None) is None:
+            return "single"  # transformers heads that read the last token refuse batches without a pad token
+        # Moving a left-padded row shifts its positions, so such rows only meet rows of their own length.
+        return "never" if batch.padding_side == "left" or not self._takes_mask else "allowed"
+
+    def _plan_rows(self, batch: ChunkBatch, rows: NDArray[np.int64], padding: Padding) -> list[RowGroup]:
+        groups = plan_groups(batch.lengths[rows], token_budget=self.token_budget, padding=padding)
+        return [RowGroup(rows[group.rows], group.width, group.is_even) for group in groups]
+
+    def _try_group(self, batch: ChunkBatch, types: Any, group: RowGroup) -> NDArray[np.float32] | None:
+        """Give the group's values, or None when memory ran out."""
+        try:
+            return self._run_group(batch, types, group)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside the except block: the traceback would keep the failed batch's tensors alive.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _halve(self, group: RowGroup) -> None:
+        if len(group.rows) == 1:
+            raise ModelError(
+                f"Out of memory on {self.device} with a single row of {group.width} tokens; "
+                "use a smaller max_tokens, another device or dtype='bfloat16'."
+            )
+        self.token_budget = max(1, group.n_tokens // 2)
+        logger.warning("out of memory on %s: token_budget is now %d", self.device, self.token_budget)
+
+    def _run_group(self, batch: ChunkBatch, types: Any, group: RowGroup) -> NDArray[np.float32]:
+        columns = slice(batch.width - group.width, None) if batch.padding_side == "left" else slice(0, group.width)
+        inputs = {"input_ids": self._tensor(batch.input_ids[group.rows, columns])}
+        mask = None
+        if not group.is_even:
+            lengths = self._tensor(batch.lengths[group.rows])
+            mask = torch.arange(group.width, device=self.device) < lengths.unsqueeze(1)
+            inputs["attention_mask"] = mask.long()
+        if types is not None:
+            inputs["token_type_ids"] = self._tensor(types[group.rows, columns])
+        with torch.inference_mode():
+            output = self.model(**inputs)
+            return np.asarray(self.row_output(output, mask).float().cpu().numpy())
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).long()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
+
+
+def _check_finite(values: NDArray[np.float32], batch: ChunkBatch) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        row = int(bad[0])
+        start, end = (int(edge) for edge in batch.token_spans[row])
+        raise ModelError(
+            f"The model gave NaN or infinite values for document {int(batch.document_index[row])} "
+            f"(tokens {start}-{end}); with dtype='float16' use 'float32' or 'bfloat16', else check the checkpoint."
+        )

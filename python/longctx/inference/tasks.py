@@ -1,0 +1,205 @@
+"""What is asked of a model: which rows it reads, what a row is worth, and how values become probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from longctx.chunking import Chunker
+from longctx.errors import ConfigError, ModelError
+from longctx.inference.loop import RowOutput, RowRunner
+from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
+from longctx.nn.checkpoints import Checkpoint, entailment_index
+from longctx.nn.embedding import embed_rows
+from longctx.tokenizer_files import TokenizerSpec
+
+Problem = Literal["single_label", "multi_label", "regression"]
+MakeChunker = Callable[..., Chunker]
+"""``Chunker`` with the tokenizer and the chunk options filled in; takes ``max_tokens`` and ``suffix``."""
+MakeRunner = Callable[[RowOutput], RowRunner]
+
+SIMILARITY_SCALE = 20.0
+"""Cosine similarity to logit. The scale that sentence-transformers train with; 10, 20, 30 and 40 give a negative log-likelihood of
+0.24, 0.12, 0.13 and 0.16 on the described genres of ``benches/zero_shot.py``."""
+SIMILARITY_EVIDENCE_SCALE = 40.0
+"""See ``longctx.chunk_and_classify`` for what it was measured against."""
+ENTAILMENT_EVIDENCE_SCALE = 1.0
+"""Entailment values are logits already."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question to one model.
+
+    Attributes:
+        labels: names of the columns of the values.
+        problem: how values become a decision.
+        aggregator: chunk values to document values.
+        chunkers: one for each time the model reads a document; all cut it into the same windows.
+        runner: gives the values of the rows; each chunker's values become columns.
+        scale: values times this are logits.
+        blank_is_neutral: an empty document gets equal probabilities instead of the model's view of special tokens.
+    """
+
+    labels: tuple[str, ...]
+    problem: Problem
+    aggregator: Aggregator
+    chunkers: tuple[Chunker, ...]
+    runner: RowRunner
+    scale: float = 1.0
+    blank_is_neutral: bool = False
+
+    def probabilities(self, values: Tensor) -> Tensor:
+        """Values ``(..., n_labels)`` to probabilities of that shape; regression values stay as they are."""
+        if self.problem == "regression":
+            return values
+        logits = values * self.scale
+        return logits.sigmoid() if self.problem == "multi_label" else logits.softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names for zero-shot and the text that stands for each.
+
+    Attributes:
+        names: as the user wrote them.
+        texts: what is embedded, or is the hypothesis.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def read_labels(labels: Any, template: str) -> Labels:
+    """Check ``labels``: names, put into the template, or ``{name: description}``, where descriptions stand as they are.
+
+    Raises:
+        ConfigError: a str, fewer than two labels, blank or repeated ones, or a template without ``{}``.
+    """
+    if template.count("{}") != 1:
+        raise ConfigError(f"hypothesis_template={template!r} must hold {{}} exactly once, where the label goes; for example 'About {{}}.'.")
+    if isinstance(labels, str) or not hasattr(labels, "__iter__"):
+        raise ConfigError(f"labels={labels!r} is a {type(labels).__name__}; use a list of names or {{name: description}}.")
+    names = list(labels)
+    texts = [labels[name] for name in names] if hasattr(labels, "keys") else [template.replace("{}", str(name)) for name in names]
+    for text in (*names, *texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"labels holds {text!r}; every label and description must be a str that is not blank.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"labels repeats {', '.join(map(repr, repeated))}; give each label once.")
+    if len(names) < 2:  # noqa: PLR2004 - one label has nothing to be chosen from
+        raise ConfigError(f"labels={names!r}: zero-shot chooses between labels, so give at least two.")
+    return Labels(tuple(names), tuple(texts))
+
+
+def pick_aggregator(aggregate: str | Aggregator, default: Aggregator) -> Aggregator:
+    """``"auto"`` is the task's default, and so is asking for the kind that the default is.
+
+    Raises:
+        ConfigError: no aggregator has that name.
+    """
+    if isinstance(aggregate, Aggregator):
+        return aggregate
+    if aggregate == "auto":
+        return default
+    asked = build_aggregator(aggregate)
+    return default if type(asked) is type(default) else asked
+
+
+def trained_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator) -> Task:
+    """Sequence classification or regression with the checkpoint's own head."""
+    config = checkpoint.model.config
+    problem: Problem = "single_label"
+    if config.problem_type == "multi_label_classification":
+        problem = "multi_label"
+    elif config.problem_type == "regression" or config.num_labels == 1:
+        problem = "regression"
+    return Task(
+        labels=checkpoint.label_names,
+        problem=problem,
+        aggregator=pick_aggregator(aggregate, Mean()),
+        chunkers=(make_chunker(),),
+        runner=make_runner(_logits),
+    )
+
+
+def similarity_task(
+    checkpoint: Checkpoint, labels: Labels, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator
+) -> Task:
+    """Zero-shot: a chunk's value for a label is the cosine similarity of their embeddings."""
+    embed = partial(_embedding, first_token=checkpoint.first_token)
+    chunker = make_chunker()
+    targets = _embed_texts(labels.texts, chunker, make_runner(embed))
+    return Task(
+        labels=labels.names,
+        problem="single_label",
+        aggregator=pick_aggregator(aggregate, SoftmaxEvidence(SIMILARITY_EVIDENCE_SCALE, centred=True)),
+        chunkers=(chunker,),
+        runner=make_runner(lambda output, mask: embed(output, mask) @ targets.T),
+        scale=SIMILARITY_SCALE,
+        blank_is_neutral=True,
+    )
+
+
+def entailment_task(
+    checkpoint: Checkpoint, labels: Labels, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator
+) -> Task:
+    """Zero-shot: a chunk's value for a label is the logit that the chunk entails the label's hypothesis."""
+    column = entailment_index(checkpoint.model.config)
+    if column is None:
+        raise ModelError(f"{checkpoint.name} has no entailment label; give an NLI checkpoint.")
+    return Task(
+        labels=labels.names,
+        problem="single_label",
+        aggregator=pick_aggregator(aggregate, SoftmaxEvidence(ENTAILMENT_EVIDENCE_SCALE, centred=True)),
+        chunkers=_same_windows(labels.texts, make_chunker),
+        runner=make_runner(lambda output, _: output.logits[:, column : column + 1]),
+    )
+
+
+def _same_windows(hypotheses: tuple[str, ...], make_chunker: MakeChunker) -> tuple[Chunker, ...]:
+    """One chunker per hypothesis; rows of shorter ones are shortened, so that all cut a document alike."""
+    chunkers = [make_chunker(suffix=hypothesis) for hypothesis in hypotheses]
+    room = min(chunker.room_tokens for chunker in chunkers)
+    return tuple(
+        chunker
+        if chunker.room_tokens == room
+        else make_chunker(suffix=hypothesis, max_tokens=chunker.max_tokens - chunker.room_tokens + room)
+        for chunker, hypothesis in zip(chunkers, hypotheses, strict=True)
+    )
+
+
+def _embed_texts(texts: tuple[str, ...], chunker: Chunker, runner: RowRunner) -> Tensor:
+    """Float32 ``(n_texts, hidden)`` of length 1; a text of several rows is the mean of them."""
+    batch = chunker(list(texts))
+    rows = torch.from_numpy(runner.run(batch)).to(runner.device)
+    owner = torch.from_numpy(batch.document_index).long().to(runner.device)
+    sums = torch.zeros(len(texts), rows.shape[1], device=runner.device).index_add_(0, owner, rows)
+    return torch.nn.functional.normalize(sums, dim=-1)
+
+
+def _logits(output: Any, mask: Tensor | None) -> Tensor:
+    del mask  # the model has seen it
+    logits: Tensor = output.logits
+    return logits
+
+
+def _embedding(output: Any, mask: Tensor | None, *, first_token: bool) -> Tensor:
+    return embed_rows(output.last_hidden_state, mask, first_token=first_token)
+
+
+def chunker_maker(spec: TokenizerSpec, *, max_tokens: int, overlap_tokens: int, options: dict[str, Any]) -> MakeChunker:
+    """Settle everything about a ``Chunker`` but its suffix."""
+    # int32 rows take half the memory; the loop widens a batch at a time.
+    settled = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens, "dtype": "int32", **options}
+
+    def make(**changes: Any) -> Chunker:
+        return Chunker(spec, **{**settled, **changes})
+
+    return make

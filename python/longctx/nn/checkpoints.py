@@ -1,0 +1,252 @@
+"""Loading a model: from a folder, a hub id, or an object already loaded. Safetensors only, never custom code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from longctx.errors import ModelError, ModelLoadError
+from longctx.nn.embedding import reads_first_token
+
+HEAD_SUFFIX = "ForSequenceClassification"
+UNLIMITED_TOKENS = 1_000_000
+"""Tokenizers without a limit state an astronomic one; anything above this is read as none."""
+FALLBACK_MAX_TOKENS = 512
+"""Row length for models with relative positions, which state no limit of their own."""
+
+Kind = Literal["classifier", "nli", "encoder"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with its tokenizer.
+
+    Attributes:
+        model: a transformers model, or a torch module with the same forward and a ``config``.
+        tokenizer: anything ``Chunker`` takes.
+        name: where it came from, for messages.
+        kind: "classifier" (a trained head), "nli" (a head with an entailment label), "encoder" (no head).
+        max_tokens: longest row the model can read, special tokens included.
+        first_token: an encoder that pools by its first token instead of the mean.
+        was_loaded: True when the caller gave a loaded object, whose device and precision are then kept.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    kind: Kind
+    max_tokens: int
+    first_token: bool = False
+    was_loaded: bool = False
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The head's labels in the order of its outputs."""
+        names = self.model.config.id2label
+        return tuple(str(names[i]) for i in range(self.model.config.num_labels))
+
+
+def load_checkpoint(model: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
+    """Load ``model`` and say what it is.
+
+    Args:
+        model: folder, hub id, loaded transformers model, ``(model, tokenizer)``, or a text-classification pipeline.
+        tokenizer: used instead of the model's own; anything ``Chunker`` takes.
+        dtype: precision to load files in; a loaded object stays as it is.
+
+    Raises:
+        ModelLoadError: missing folder, no tokenizer, pickle-only weights, custom code, or weights without the head.
+        ModelError: something that is no model was given.
+    """
+    if isinstance(model, (str, Path)):
+        return _from_files(str(model), tokenizer, dtype)
+    if isinstance(model, tuple) and len(model) == 2:  # noqa: PLR2004 - a pair
+        return _from_object(model[0], tokenizer or model[1])
+    if hasattr(model, "task") and hasattr(model, "model") and hasattr(model, "tokenizer"):
+        return _from_object(model.model, tokenizer or model.tokenizer)
+    return _from_object(model, tokenizer)
+
+
+def _from_object(model: Any, tokenizer: Any) -> Checkpoint:
+    if not (isinstance(model, nn.Module) and hasattr(model, "config")):
+        raise ModelError(
+            f"model={type(model).__name__} object: give a folder, a hub id, a loaded transformers model, "
+            "a (model, tokenizer) tuple or a text-classification pipeline."
+        )
+    name = str(getattr(model, "name_or_path", "") or type(model).__name__)
+    if tokenizer is None:
+        tokenizer = _tokenizer_of_object(model, name)
+    max_tokens = model_max_tokens(model, tokenizer)
+    return Checkpoint(model, tokenizer, name, _kind(model), max_tokens, reads_first_token(name), was_loaded=True)
+
+
+def _tokenizer_of_object(model: Any, name: str) -> Any:
+    if not getattr(model, "name_or_path", ""):
+        raise ModelLoadError(
+            f"The {type(model).__name__} object does not say which folder it came from, so its tokenizer is not "
+            "known; give tokenizer=, or model=(model, tokenizer)."
+        )
+    return _load_tokenizer(name)
+
+
+def _from_files(name: str, tokenizer: Any, dtype: torch.dtype) -> Checkpoint:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        name = str(folder)
+    elif folder.exists() or folder.is_absolute() or name.startswith((".", "~")):
+        raise ModelLoadError(f"model={name!r}: no such folder; give a folder with config.json, or a hub id.")
+    with quiet_transformers():
+        config = _load_config(name)
+        model = _load_weights(name, config, dtype)
+        if tokenizer is None:
+            tokenizer = _load_tokenizer(name)
+    max_tokens = model_max_tokens(model, tokenizer)
+    return Checkpoint(model, tokenizer, name, _kind(model), max_tokens, reads_first_token(name))
+
+
+def _load_config(name: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error) or "custom code" in str(error):
+            raise _custom_code(name) from error
+        raise ModelLoadError(
+            f"model={name!r}: there is no such folder here, or it has no readable config.json, and no such model could "
+            f"be had from the hub: {_first_line(error)}"
+        ) from error
+
+
+def _load_weights(name: str, config: Any, dtype: torch.dtype) -> Any:
+    auto, has_head = _auto_class(config)
+    try:
+        # Precision and attention are set here: a checkpoint's config must not be able to choose either.
+        model, info = auto.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=_attention(auto, config),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise _weights_error(name, error) from error
+    missing = [key for key in info["missing_keys"] if has_head or "pooler" not in key]
+    if missing:
+        raise ModelLoadError(
+            f"model={name!r}: the weights lack {len(missing)} tensors of {type(model).__name__}, first {sorted(missing)[0]!r}, so "
+            "it was not trained for this; give a complete checkpoint."
+        )
+    return model
+
+
+def _auto_class(config: Any) -> tuple[Any, bool]:
+    architectures = getattr(config, "architectures", None) or []
+    has_head = any(str(name).endswith(HEAD_SUFFIX) for name in architectures)
+    return (AutoModelForSequenceClassification if has_head else AutoModel), has_head
+
+
+def _attention(auto: Any, config: Any) -> str:
+    model_class = auto._model_mapping.get(type(config), None)  # transformers has no public way to ask
+    if isinstance(model_class, (tuple, list)):
+        model_class = model_class[0]
+    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+
+
+def _weights_error(name: str, error: Exception) -> ModelLoadError:
+    folder = Path(name)
+    if "trust_remote_code" in str(error):
+        return _custom_code(name)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+            return ModelLoadError(
+                f"model={name!r}: only pickle weights (.bin) were found, and loading those can run code; only safetensors "
+                "are read. Convert them once where you trust them: load with transformers and save_pretrained()."
+            )
+        return ModelLoadError(f"model={name!r}: no model.safetensors in the folder; give a folder made by save_pretrained().")
+    return ModelLoadError(f"model={name!r} cannot be loaded from safetensors: {_first_line(error)}")
+
+
+def _custom_code(name: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"model={name!r} needs Python code from the checkpoint, which is never run; use an architecture that "
+        "transformers has, or load the model yourself and give model=(model, tokenizer)."
+    )
+
+
+def _load_tokenizer(name: str) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        raise _no_tokenizer(name, _first_line(error)) from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None or len(tokenizer) == 0:
+        raise _no_tokenizer(name, "it has no tokenizer.json")
+    return tokenizer
+
+
+def _no_tokenizer(name: str, why: str) -> ModelLoadError:
+    return ModelLoadError(f"No tokenizer for {name!r} ({why}); save one beside the model, or give tokenizer=.")
+
+
+def _kind(model: Any) -> Kind:
+    if not type(model).__name__.endswith(HEAD_SUFFIX):
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ModelError(
+                f"{type(model).__name__} is an encoder-decoder without a classification head; give an encoder, or a "
+                "checkpoint with a sequence-classification head."
+            )
+        return "encoder"
+    return "classifier" if entailment_index(model.config) is None else "nli"
+
+
+def entailment_index(config: Any) -> int | None:
+    """Output that means "the premise entails the hypothesis", or None when this is no NLI head."""
+    for index, name in config.id2label.items():
+        if str(name).lower().startswith("entail"):
+            return int(index)
+    return None
+
+
+def model_max_tokens(model: Any, tokenizer: Any) -> int:
+    """Longest row the model can read: the smaller of its positions and its tokenizer's own limit."""
+    limits = [_position_limit(model), getattr(tokenizer, "model_max_length", None)]
+    known = [int(limit) for limit in limits if limit is not None and 0 < limit < UNLIMITED_TOKENS]
+    return min(known, default=FALLBACK_MAX_TOKENS)
+
+
+def _position_limit(model: Any) -> int | None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None:
+        return None
+    # RoBERTa-like models count positions from pad_token_id + 1, so that many of the table's rows are never used.
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(limit) - int(module.padding_idx) - 1
+    return int(limit)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No loading bars and reports from transformers inside; its settings are put back afterwards."""
+    verbosity, has_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if has_bar:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,72 @@
+//! Text to ids and byte spans: the one seam every tokenizer engine implements.
+
+mod cuts;
+mod general;
+
+use std::ops::Range;
+
+pub use general::GeneralEngine;
+
+use crate::error::Result;
+
+/// The tokens of a text, without special tokens, as two columns of equal length.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Vocabulary ids.
+    pub ids: Vec<u32>,
+    /// Where each token stands in the text, in bytes, on character boundaries.
+    pub byte_spans: Vec<(u32, u32)>,
+}
+
+impl Tokens {
+    /// Appends the tokens of a later part of the same text.
+    pub fn append(&mut self, mut later: Self) {
+        self.ids.append(&mut later.ids);
+        self.byte_spans.append(&mut later.byte_spans);
+    }
+}
+
+/// A part of a text that can be tokenized on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where tokenizing starts: at or before `own`. What comes before `own` is read and thrown away.
+    pub context_start: usize,
+    /// The bytes whose tokens count.
+    pub own: Range<usize>,
+}
+
+/// A tokenizer.
+pub trait Engine: Send + Sync {
+    /// Parts of `text` whose tokens, one part after the other, are the tokens of the whole. An engine that cannot prove a cut safe
+    /// gives one part.
+    fn pieces(&self, text: &str) -> Vec<Piece>;
+
+    /// Tokenizes one part; spans count from the start of `text`.
+    ///
+    /// # Errors
+    /// A message where the model refuses the text, for example for want of an unknown token.
+    fn encode(&self, text: &str, piece: &Piece) -> std::result::Result<Tokens, String>;
+
+    /// Which engine this is, and why.
+    fn explain(&self) -> String;
+}
+
+/// The whole of a text, tokenized on the calling thread.
+///
+/// # Errors
+/// As [`Engine::encode`].
+pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens, String> {
+    let mut tokens = Tokens::default();
+    for piece in engine.pieces(text) {
+        tokens.append(engine.encode(text, &piece)?);
+    }
+    Ok(tokens)
+}
+
+/// Reads a `tokenizer.json` and picks the engine for it.
+///
+/// # Errors
+/// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
+pub fn load(tokenizer_json: &str, specials: crate::config::Specials) -> Result<GeneralEngine> {
+    GeneralEngine::new(tokenizer_json, specials)
+}

@@ -1,0 +1,21 @@
+//! The core of longctx: documents in, encoder rows out.
+//!
+//! One direction: [`engine`] turns text into ids and byte spans, [`boundary`] and [`chunk`] decide where to cut, [`select`] which
+//! chunks to keep, [`special`] what surrounds them, [`rows`] writes them, [`batch`] does it for many documents at once.
+//! Nothing outside `python/` knows about Python.
+
+pub mod batch;
+pub mod boundary;
+pub mod chunk;
+pub mod config;
+pub mod documents;
+pub mod engine;
+pub mod error;
+pub mod offsets;
+mod parallel;
+pub mod rows;
+pub mod select;
+pub mod special;
+
+#[cfg(feature = "python")]
+mod python;

@@ -1,0 +1,83 @@
+//! The one way work is spread over threads.
+//!
+//! Scoped threads, no pool: a pool that a process inherits by `fork` has no threads in it and hangs. Starting a thread costs tens of
+//! microseconds, which a call pays once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+/// `work(0..n_items)` on up to `n_threads` threads, results in order. With several failures, the one of the lowest index is returned,
+/// so that the answer does not depend on timing.
+pub fn map<T, E, F>(n_items: usize, n_threads: usize, work: F) -> Result<Vec<T>, E>
+where
+    T: Send,
+    E: Send,
+    F: Fn(usize) -> Result<T, E> + Sync,
+{
+    let n_threads = n_threads.min(n_items);
+    if n_threads <= 1 {
+        return (0..n_items).map(work).collect();
+    }
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let run = || {
+        let mut done = Vec::new();
+        // Items are handed out in order, so every index below a failed one is already taken and will be finished.
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= n_items {
+                break;
+            }
+            let result = work(index);
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            done.push((index, result));
+        }
+        done
+    };
+    let mut done = thread::scope(|scope| {
+        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(run)).collect();
+        let mut done = run();
+        for other in others {
+            match other.join() {
+                Ok(results) => done.extend(results),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// `work` on every item, each on a thread of its own; the first on the calling one.
+pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
+    let mut items = items.into_iter();
+    let first = items.next();
+    thread::scope(|scope| {
+        for item in items {
+            let work = &work;
+            scope.spawn(move || work(item));
+        }
+        first.map(&work);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_their_order_on_any_number_of_threads() {
+        for n_threads in [1, 2, 7] {
+            let squares: Result<Vec<usize>, ()> = map(100, n_threads, |i| Ok(i * i));
+            assert_eq!(squares, Ok((0..100).map(|i| i * i).collect()));
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_the_one_reported() {
+        for n_threads in [1, 2, 7] {
+            let result: Result<Vec<usize>, usize> = map(50, n_threads, |i| if i >= 20 { Err(i) } else { Ok(i) });
+            assert_eq!(result, Err(20));
+        }
+    }
+}

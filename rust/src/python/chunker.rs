@@ -1,0 +1,165 @@
+//! The class `Chunker`: options in, plans out.
+
+use pyo3::prelude::*;
+
+use super::error::to_py;
+use super::plan::Plan;
+use super::texts::{Texts, borrow, hold};
+use crate::batch::{Offsets, Reader, RowFormat, Width};
+use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
+use crate::engine::{Engine, encode_all, load};
+use crate::error::{Error, Result};
+use crate::rows::Side;
+use crate::special::{Companion, Frame, has_token_type_ids};
+
+/// A tokenizer with all its cutting rules. Immutable; any number of threads may use it at once.
+#[pyclass(frozen, module = "longctx._core")]
+#[derive(Debug)]
+pub struct Chunker {
+    reader: Reader,
+    settings: RowSettings,
+    #[pyo3(get)]
+    room_tokens: usize,
+    #[pyo3(get)]
+    has_token_type_ids: bool,
+    #[pyo3(get)]
+    content_type_id: u32,
+    #[pyo3(get)]
+    before_type_ids: Vec<u32>,
+    #[pyo3(get)]
+    after_type_ids: Vec<u32>,
+    explanation: String,
+}
+
+/// What rows look like; a plan takes a copy along.
+#[derive(Debug, Clone)]
+pub struct RowSettings {
+    pub frame: Frame,
+    pub format: RowFormat,
+    /// int64 rows rather than int32.
+    pub wide: bool,
+}
+
+/// The options as Python gives them; their names and meanings are those of `longctx.Chunker`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Options {
+    max_tokens: usize,
+    overlap_tokens: usize,
+    boundary: String,
+    tail: String,
+    select: Option<String>,
+    max_chunks: usize,
+    seed: u64,
+    specials: String,
+    prefix: Option<String>,
+    suffix: Option<String>,
+    padding: String,
+    offsets: bool,
+    dtype: String,
+    threads: usize,
+    pad_id: u32,
+    padding_side: String,
+}
+
+#[pymethods]
+#[allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+impl Chunker {
+    /// Loads a tokenizer and checks the options against it.
+    #[new]
+    fn new(py: Python<'_>, tokenizer_json: &str, options: Options) -> PyResult<Self> {
+        py.detach(|| Self::build(tokenizer_json, &options)).map_err(|error| to_py(py, &error))
+    }
+
+    /// Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`.
+    #[pyo3(signature = (runs))]
+    fn plan(&self, py: Python<'_>, runs: Vec<Texts<'_>>) -> PyResult<Plan> {
+        let held = hold(&runs)?;
+        let documents = borrow(py, &runs, &held)?;
+        let plan = py.detach(|| self.reader.plan(&documents)).map_err(|error| to_py(py, &error))?;
+        Ok(Plan::new(plan, self.settings.clone()))
+    }
+
+    /// Which engine reads this tokenizer, and why.
+    fn explain(&self) -> &str {
+        &self.explanation
+    }
+}
+
+impl Chunker {
+    fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
+        let engine = load(tokenizer_json, specials(options)?)?;
+        let companion = companion(&engine, options)?;
+        let frame = Frame::new(engine.tokenizer(), &companion)?;
+        let config = config(options, frame.n_tokens())?;
+        let (offsets, n_threads) = (offsets(options), options.threads);
+        let format = RowFormat { pad_id: options.pad_id, padding_side: side(options)?, width: width(options)?, offsets, n_threads };
+        Ok(Self {
+            room_tokens: config.room_tokens,
+            has_token_type_ids: has_token_type_ids(engine.tokenizer())?,
+            content_type_id: frame.content_type_id,
+            before_type_ids: frame.before.iter().map(|token| token.type_id).collect(),
+            after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),
+            explanation: engine.explain(),
+            reader: Reader { engine: Box::new(engine), config, offsets, n_threads },
+            settings: RowSettings { frame, format, wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])? },
+        })
+    }
+}
+
+fn companion(engine: &dyn Engine, options: &Options) -> Result<Companion> {
+    let ids = |option: &str, text: &str| {
+        let tokens = encode_all(engine, text).map_err(|message| Error::Config(format!("{option}: {message}")))?;
+        Ok(tokens.ids)
+    };
+    match (&options.prefix, &options.suffix) {
+        (None, None) => Ok(Companion::None),
+        (Some(text), None) => Ok(Companion::Prefix(ids("prefix", text)?)),
+        (None, Some(text)) => Ok(Companion::Suffix(ids("suffix", text)?)),
+        (Some(_), Some(_)) => Err(Error::Config(
+            "prefix and suffix are both given, but a tokenizer's pair template has room for one text beside the chunk; give one.".into(),
+        )),
+    }
+}
+
+fn config(options: &Options, n_added_tokens: usize) -> Result<ChunkConfig> {
+    let boundary = by_name(
+        "boundary",
+        &options.boundary,
+        &[("token", Boundary::Token), ("word", Boundary::Word), ("sentence", Boundary::Sentence), ("paragraph", Boundary::Paragraph)],
+    )?;
+    let tails = [("keep", Tail::Keep), ("backfill", Tail::Backfill), ("balance", Tail::Balance), ("merge", Tail::Merge)];
+    let tail = by_name("tail", &options.tail, &tails)?;
+    ChunkConfig::new(options.max_tokens, options.overlap_tokens, n_added_tokens, boundary, tail, select(options)?)
+}
+
+fn select(options: &Options) -> Result<Select> {
+    let Some(name) = &options.select else { return Ok(Select::All) };
+    let (k, seed) = (options.max_chunks, options.seed);
+    let random = Select::Random { max_chunks: k, seed };
+    let kinds = [
+        ("head", Select::Head(k)),
+        ("tail", Select::Tail(k)),
+        ("head_tail", Select::HeadTail(k)),
+        ("random", random),
+        ("tfidf", Select::TfIdf(k)),
+    ];
+    by_name("select", name, &kinds)
+}
+
+fn specials(options: &Options) -> Result<Specials> {
+    let kinds = [("text", Specials::Text), ("parse", Specials::Parse), ("error", Specials::Reject)];
+    by_name("specials", &options.specials, &kinds)
+}
+
+fn side(options: &Options) -> Result<Side> {
+    by_name("padding_side", &options.padding_side, &[("left", Side::Left), ("right", Side::Right)])
+}
+
+fn width(options: &Options) -> Result<Width> {
+    by_name("padding", &options.padding, &[("longest", Width::Longest), ("max_tokens", Width::Exactly(options.max_tokens))])
+}
+
+fn offsets(options: &Options) -> Offsets {
+    if options.offsets { Offsets::EachToken } else { Offsets::ChunksOnly }
+}

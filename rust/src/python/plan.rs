@@ -1,0 +1,96 @@
+//! The class `Plan`: tokenized documents, from which rows are written straight into `NumPy` arrays.
+
+use numpy::ndarray::{Array2, Array3};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArray3};
+use pyo3::prelude::*;
+
+use super::chunker::RowSettings;
+use super::error::{exception, to_py};
+use crate::batch;
+use crate::error::Error;
+use crate::rows::RowId;
+
+/// Documents, tokenized and cut.
+#[pyclass(frozen, module = "longctx._core")]
+#[derive(Debug)]
+pub struct Plan {
+    plan: batch::Plan,
+    settings: RowSettings,
+}
+
+/// The arrays of a range of rows, in the order `ChunkBatch` takes them.
+type RowArrays<'py> = (
+    Bound<'py, PyAny>,
+    Bound<'py, PyArray1<i32>>,
+    Bound<'py, PyArray1<i32>>,
+    Bound<'py, PyArray2<i64>>,
+    Bound<'py, PyArray2<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Option<Bound<'py, PyArray3<i32>>>,
+);
+
+impl Plan {
+    pub fn new(plan: batch::Plan, settings: RowSettings) -> Self {
+        Self { plan, settings }
+    }
+}
+
+#[pymethods]
+impl Plan {
+    /// Rows of all documents.
+    #[getter]
+    fn n_rows(&self) -> usize {
+        self.plan.n_rows()
+    }
+
+    /// Arrays of rows `start..stop`.
+    fn rows<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
+        if start > stop || stop > self.plan.n_rows() {
+            let message = format!("rows {start}..{stop} are not in 0..{}.", self.plan.n_rows());
+            return Err(exception(py, "ConfigError", (message,))?);
+        }
+        if self.settings.wide { self.arrays::<i64>(py, start, stop) } else { self.arrays::<i32>(py, start, stop) }
+    }
+
+    /// The documents with rows in `start..stop`: the first one's index, and int64 `(n_documents, 4)` of tokens, tokens read, chunks,
+    /// chunks read.
+    fn coverage<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<(usize, Bound<'py, PyArray2<i64>>)> {
+        let documents = self.plan.documents_of(&(start..stop.min(self.plan.n_rows())));
+        let counts = self.plan.coverage(documents.clone());
+        Ok((documents.start, matrix(py, counts)?))
+    }
+}
+
+impl Plan {
+    fn arrays<'py, T: RowId + Element>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
+        let RowSettings { frame, format, .. } = &self.settings;
+        let rows: batch::Rows<T> = py.detach(|| self.plan.rows(start..stop, frame, format));
+        let shape = (rows.lengths.len(), rows.width);
+        let offsets = rows.offsets.map(|spans| array3(py, shape, spans)).transpose()?;
+        Ok((
+            Array2::from_shape_vec(shape, rows.input_ids).map_err(|e| shape_error(py, &e))?.into_pyarray(py).into_any(),
+            rows.lengths.into_pyarray(py),
+            rows.document_index.into_pyarray(py),
+            matrix(py, rows.token_spans)?,
+            matrix(py, rows.char_spans)?,
+            rows.fresh_tokens.into_pyarray(py),
+            offsets,
+        ))
+    }
+}
+
+/// `(n, N)` from `n` rows of `N`; the memory is moved.
+fn matrix<const N: usize>(py: Python<'_>, rows: Vec<[i64; N]>) -> PyResult<Bound<'_, PyArray2<i64>>> {
+    let shape = (rows.len(), N);
+    Ok(Array2::from_shape_vec(shape, rows.into_flattened()).map_err(|e| shape_error(py, &e))?.into_pyarray(py))
+}
+
+fn array3(py: Python<'_>, (n_rows, width): (usize, usize), spans: Vec<[i32; 2]>) -> PyResult<Bound<'_, PyArray3<i32>>> {
+    let array = Array3::from_shape_vec((n_rows, width, 2), spans.into_flattened());
+    Ok(array.map_err(|e| shape_error(py, &e))?.into_pyarray(py))
+}
+
+/// Cannot happen while `batch` keeps its promise about lengths; an error all the same, never a panic.
+fn shape_error(py: Python<'_>, error: &dyn std::fmt::Display) -> PyErr {
+    to_py(py, &Error::Config(format!("internal: rows do not fill their array: {error}.")))
+}

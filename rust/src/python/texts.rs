@@ -1,0 +1,114 @@
+//! Borrows text from Python objects and Arrow buffers.
+
+use numpy::PyReadonlyArray1;
+use pyo3::prelude::*;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
+use pyo3::types::{PyBytes, PyString};
+
+use super::error::{exception, to_py};
+use crate::documents::{from_bytes, from_offsets, from_views, within_limit};
+use crate::error::Result;
+
+/// A run of documents that share one representation. Holds references, so that the text stays alive while the GIL is released.
+#[derive(FromPyObject)]
+pub enum Texts<'py> {
+    /// `(offsets, data)` of an Arrow Utf8 array.
+    Utf8(PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, u8>),
+    /// `(offsets, data)` of an Arrow `LargeUtf8` array.
+    LargeUtf8(PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, u8>),
+    /// `(views, buffers)` of an Arrow `Utf8View` array.
+    Utf8View(PyReadonlyArray1<'py, u8>, Vec<PyReadonlyArray1<'py, u8>>),
+    /// A list of `str` and `bytes`.
+    Objects(Vec<Bound<'py, PyAny>>),
+}
+
+/// One `str` or `bytes`, kept alive.
+pub enum Text {
+    /// UTF-8 by nature.
+    Str(PyBackedStr),
+    /// To be checked.
+    Bytes(PyBackedBytes),
+}
+
+impl Text {
+    /// Takes a reference to the object's own UTF-8.
+    pub fn new(index: usize, object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = object.py();
+        if let Ok(string) = object.cast::<PyString>() {
+            return PyBackedStr::try_from(string.clone()).map(Self::Str).or_else(|error| Err(not_utf8(py, index, &error)?));
+        }
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(PyBackedBytes::from(bytes.clone())));
+        }
+        let kind = object.get_type().name()?;
+        let message = format!("document {index}: {kind} is not text; give str, bytes of UTF-8, or an Arrow string array.");
+        Err(exception(py, "DocumentTypeError", (message,))?)
+    }
+
+    fn as_str(&self, index: usize) -> Result<&str> {
+        match self {
+            Self::Str(text) => within_limit(index, text),
+            Self::Bytes(bytes) => from_bytes(index, bytes),
+        }
+    }
+}
+
+fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
+    let message = format!(
+        "document {index}: the text holds a lone surrogate, which is no character ({}); decode it with errors=\"replace\", or clean it with \
+         text.encode(\"utf-8\", \"replace\").decode().",
+        error.value(py)
+    );
+    exception(py, "DocumentError", (message, index))
+}
+
+/// Objects of every run, in order; runs of Arrow give none.
+pub fn hold(runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
+    let mut first = 0;
+    let mut held = Vec::with_capacity(runs.len());
+    for run in runs {
+        let Texts::Objects(objects) = run else {
+            held.push(Vec::new());
+            first += run.n_documents();
+            continue;
+        };
+        held.push(objects.iter().enumerate().map(|(i, object)| Text::new(first + i, object)).collect::<PyResult<_>>()?);
+        first += objects.len();
+    }
+    Ok(held)
+}
+
+/// The texts of all runs. Every borrow ends before the objects are let go.
+pub fn borrow<'t>(py: Python<'_>, runs: &'t [Texts<'_>], held: &'t [Vec<Text>]) -> PyResult<Vec<&'t str>> {
+    let mut documents: Vec<&str> = Vec::new();
+    for (run, objects) in runs.iter().zip(held) {
+        let first = documents.len();
+        let texts = run.texts(objects, first)?.map_err(|error| to_py(py, &error))?;
+        documents.extend(texts);
+    }
+    Ok(documents)
+}
+
+impl Texts<'_> {
+    fn n_documents(&self) -> usize {
+        match self {
+            Self::Utf8(offsets, _) => offsets.as_slice().map_or(0, |o| o.len().saturating_sub(1)),
+            Self::LargeUtf8(offsets, _) => offsets.as_slice().map_or(0, |o| o.len().saturating_sub(1)),
+            Self::Utf8View(views, _) => views.as_slice().map_or(0, |v| v.len() / 16),
+            Self::Objects(objects) => objects.len(),
+        }
+    }
+
+    fn texts<'t>(&'t self, objects: &'t [Text], first: usize) -> PyResult<Result<Vec<&'t str>>> {
+        let shift = |error: crate::error::Error| error.shifted(first);
+        Ok(match self {
+            Self::Utf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?).map_err(shift),
+            Self::LargeUtf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?).map_err(shift),
+            Self::Utf8View(views, buffers) => {
+                let buffers = buffers.iter().map(|b| b.as_slice()).collect::<std::result::Result<Vec<_>, _>>()?;
+                from_views(views.as_slice()?, &buffers).map_err(shift)
+            }
+            Self::Objects(_) => objects.iter().enumerate().map(|(i, text)| text.as_str(first + i)).collect(),
+        })
+    }
+}

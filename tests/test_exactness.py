@@ -1,0 +1,154 @@
+"""Token ids, offsets and windows equal those of Hugging Face `tokenizers`, on real tokenizers and hostile texts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+import tokenizers
+from tokenizers import Encoding, Tokenizer
+from tokenizers_built import NAMES, built
+
+from longctx import ChunkBatch, Chunker
+
+REAL = [
+    "bert-base-cased", "bert-base-chinese", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
+    "bert-base-uncased", "deberta-v3-base", "gpt2", "llama2", "modernbert-base", "qwen", "roberta-base", "t5-small",
+    "xlm-roberta-base",
+]  # fmt: skip
+Load = Callable[[str], Tokenizer]
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+@cache
+def stress_texts(data_folder: Path) -> list[str]:
+    """About 300 kB: naughty strings, normal forms, emoji, long words, and laws in sixty languages."""
+    plain = data_folder / "plain"
+    naughty = json.loads((plain / "naughty_strings.json").read_text("utf-8"))
+    stress = [row["text"][:900] for row in read_jsonl(plain / "unicode_stress.jsonl.gz")]
+    laws = [row["text"][:1200] for i, row in enumerate(read_jsonl(plain / "udhr.jsonl.gz")) if i % 6 == 0]
+    books = []
+    for name in ("bleak_house.md.gz", "wagahai_ja.txt.gz", "war_and_peace.md.gz"):
+        with gzip.open(plain / name, "rt", encoding="utf-8", newline="") as book:
+            books.append(book.read(12_000))
+    return [*naughty, *stress, *laws, *books]
+
+
+def windows_of(tokenizer: Tokenizer, text: str) -> list[Encoding]:
+    """All rows `tokenizers` makes of one text; truncation is set on the tokenizer."""
+    encoding = tokenizer.encode(text)
+    return [encoding, *encoding.overflowing]
+
+
+def truncating(tokenizer: Tokenizer, max_tokens: int, overlap: int, specials: str) -> Tokenizer:
+    copy = oracle.plain(tokenizer, specials)
+    copy.enable_truncation(max_tokens, stride=overlap)
+    return copy
+
+
+def assert_rows_equal(batch: ChunkBatch, expected: list[list[Encoding]], texts: list[str]) -> None:
+    """Row by row, ids and offsets; a failure names the document."""
+    assert batch.offsets is not None
+    windows = [(document, window) for document, rows in enumerate(expected) for window in rows]
+    assert batch.document_index.tolist() == [document for document, _ in windows]
+    for i, (document, window) in enumerate(windows):
+        length, context = int(batch.lengths[i]), f"row {i}, document {document}: {texts[document][:200]!r}"
+        row = slice(batch.width - length, None) if batch.padding_side == "left" and length else slice(0, length)
+        assert batch.input_ids[i, row].tolist() == list(window.ids), context
+        assert [tuple(pair) for pair in batch.offsets[i, row].tolist()] == list(window.offsets), context
+
+
+def test_the_oracle_is_the_version_that_is_promised() -> None:
+    assert tokenizers.__version__ == "0.23.3"
+
+
+@pytest.mark.parametrize("specials", ["text", "parse"])
+@pytest.mark.parametrize("name", REAL)
+def test_ids_and_offsets_of_stress_texts_equal_tokenizers(name: str, specials: str, real_tokenizer: Load, data_folder: Path) -> None:
+    texts = stress_texts(data_folder)
+    chunker = Chunker(real_tokenizer(name), max_tokens=64, overlap_tokens=9, specials=specials, offsets=True)
+    reference = truncating(real_tokenizer(name), 64, 9, specials)
+    assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
+
+
+@pytest.mark.parametrize(("max_tokens", "overlap"), [(512, 64), (512, 0), (128, 100), (7, 3), (4, 0)])
+@pytest.mark.parametrize("name", REAL)
+def test_windows_of_book_pages_equal_tokenizers(name: str, max_tokens: int, overlap: int, real_tokenizer: Load, data_folder: Path) -> None:
+    texts = [text[:5000] for text in stress_texts(data_folder)[-9:]]
+    overlap = min(overlap, max_tokens - 1 - real_tokenizer(name).num_special_tokens_to_add(False))
+    chunker = Chunker(real_tokenizer(name), max_tokens=max_tokens, overlap_tokens=overlap, offsets=True)
+    reference = truncating(real_tokenizer(name), max_tokens, overlap, "text")
+    assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "xlm-roberta-base"])
+def test_a_whole_chapter_in_one_row_equals_tokenizers(name: str, real_tokenizer: Load, data_folder: Path) -> None:
+    text = "\r\n".join(stress_texts(data_folder)[-3:])
+    batch = Chunker(real_tokenizer(name), max_tokens=100_000, overlap_tokens=0, offsets=True)(text)
+    assert_rows_equal(batch, [[oracle.plain(real_tokenizer(name)).encode(text)]], [text])
+
+
+@pytest.mark.parametrize("name", ["bert-base-cased", "gpt2", "llama2", "modernbert-base"])
+def test_ids_equal_those_an_independent_project_published(name: str, real_tokenizer: Load, data_folder: Path) -> None:
+    golden = list(read_jsonl(data_folder / "tokenizers" / name / "golden.jsonl.gz"))
+    # Published with special tokens parsed, and none added.
+    chunker = Chunker(real_tokenizer(name), max_tokens=2_000_000, overlap_tokens=0, specials="parse")
+    frame = oracle.frame(real_tokenizer(name))
+    for row in golden:
+        assert chunker(row["text"]).input_ids[0].tolist() == frame.row(row["ids"]), row["text"][:200]
+
+
+def test_every_length_row_and_overlap_gives_the_windows_of_tokenizers() -> None:
+    texts = ["fox " * n for n in range(61)]
+    for max_tokens in range(3, 14):
+        for overlap in range(max_tokens - 2):
+            chunker = Chunker(built("bert_like"), max_tokens=max_tokens, overlap_tokens=overlap, offsets=True)
+            reference = truncating(built("bert_like"), max_tokens, overlap, "text")
+            assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
+
+
+# Under add_prefix_space, `tokenizers` trims the first token of every overflow window as if it began the text, so that a token's
+# offsets depend on the window it is in; there, longctx keeps to the offsets that the token has in its document.
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"roberta_like_prefix_space"}))
+def test_windows_of_built_tokenizers_equal_tokenizers(name: str) -> None:
+    texts = ["", " ", "The quick unreadable fox.\r\n" * 9, "e\u0301 naïve 猫 👩‍👩‍👧 [SEP]</s><s> \x00\u200b " * 7]
+    frame = oracle.frame(built(name))
+    for room, overlap in ((1, 0), (2, 1), (5, 2), (13, 12), (40, 0)):
+        max_tokens = room + frame.n_added
+        for specials in ("text", "parse"):
+            options: dict[str, Any] = {"max_tokens": max_tokens, "overlap_tokens": overlap, "specials": specials}
+            reference = truncating(built(name), max_tokens, overlap, specials)
+            batch = Chunker(built(name), offsets=True, **options)(texts)
+            assert_rows_equal(batch, [windows_of(reference, text) for text in texts], texts)
+
+
+def test_truncation_baked_into_a_tokenizer_loses_nothing() -> None:
+    text = "the quick brown fox jumps over the lazy dog " * 200
+    batch = Chunker(built("bert_like_with_baked_lengths"), max_tokens=64, overlap_tokens=8)(text)
+    reference = truncating(built("bert_like"), 64, 8, "text")
+    assert batch.n_rows == len(windows_of(reference, text)) > 30
+    assert batch.char_spans[0, 0] == 0 and batch.char_spans[-1, 1] == len(text) - 1
+    assert all(before[1] >= after[0] for before, after in pairwise(batch.char_spans.tolist()))
+
+
+def test_a_document_long_enough_for_several_threads_equals_tokenizers(real_tokenizer: Load, data_folder: Path) -> None:
+    with gzip.open(data_folder / "plain" / "bleak_house.md.gz", "rt", encoding="utf-8", newline="") as book:
+        text = book.read(300_000)
+    for name in ("bert-base-uncased", "roberta-base"):
+        encoding = oracle.plain(real_tokenizer(name)).encode(text)
+        batch = Chunker(real_tokenizer(name), max_tokens=200_000, overlap_tokens=0, offsets=True, threads=4)(text)
+        assert np.array_equal(batch.input_ids[0], encoding.ids)
+        assert batch.offsets is not None
+        assert np.array_equal(batch.offsets[0], encoding.offsets)

@@ -1,0 +1,116 @@
+"""Forks, spawned processes and threads: same results, no hang, nothing printed, the GIL released."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_chunk_rows import contents
+from tokenizers_built import built
+
+from longctx import Chunker
+
+LENGTHS: dict[str, Any] = {"max_tokens": 32, "overlap_tokens": 4}
+TEXTS = ["The quick brown fox jumps over the lazy dog. " * n for n in (1, 50, 0, 200)] * 4
+
+# Run in a process of its own: this one has used threads of other libraries, which warn on a fork.
+IN_PROCESSES = """
+import multiprocessing, sys
+sys.path.insert(0, {tests!r})
+from tokenizers_built import built
+from longctx import Chunker
+
+CHUNKER = Chunker(built("bert_like"), max_tokens=32, overlap_tokens=4, threads=4)
+TEXTS = ["The quick brown fox jumps over the lazy dog. " * n for n in (1, 50, 0, 200)] * 4
+
+def rows(chunker):
+    return chunker(TEXTS).input_ids.tobytes()
+
+def rows_of_inherited(_):
+    return rows(CHUNKER)
+
+if __name__ == "__main__":
+    expected = rows(CHUNKER)
+    context = multiprocessing.get_context({method!r})
+    with context.Pool(2) as pool:
+        results = pool.map(rows, [CHUNKER] * 4) + pool.map(rows_of_inherited, range(4))
+    sys.exit(0 if all(result == expected for result in results) else 3)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_child_processes_give_the_same_rows_and_print_nothing(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "children.py"
+    script.write_text(IN_PROCESSES.format(tests=str(Path(__file__).parent), method=method))
+    done = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_eight_threads_on_one_chunker_give_the_same_rows() -> None:
+    chunker = Chunker(built("bert_like"), threads=2, **LENGTHS)
+    expected = contents(chunker(TEXTS))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: contents(chunker(TEXTS)), range(24)))
+    assert all(result == expected for result in results)
+
+
+def test_eight_threads_may_each_make_a_chunker() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: contents(Chunker(built("t5_like"), **LENGTHS)(TEXTS)), range(16)))
+    assert all(result == results[0] for result in results)
+
+
+def seconds_of(chunker: Chunker, text: str) -> float:
+    start = time.perf_counter()
+    chunker(text)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_python_thread_goes_on_during_a_long_call(threads: int) -> None:
+    chunker = Chunker(built("t5_like"), threads=threads, **LENGTHS)
+    text = "the quick brown fox jumps over the lazy dog " * 20_000
+    ticks: list[float] = []
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.002)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    start = time.perf_counter()
+    took = 0.0
+    while took < 0.3:  # a fast machine needs more than one call to be measured
+        took += seconds_of(chunker, text)
+    end = time.perf_counter()
+    done.set()
+    ticker.join()
+    inside = [start, *(t for t in ticks if start <= t <= end), end]
+    longest_pause = max(b - a for a, b in zip(inside, inside[1:], strict=False))
+    assert longest_pause < max(0.1, 0.5 * (end - start)), f"paused {longest_pause:.2f} s of {end - start:.2f} s"
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    chunker = Chunker(built("bert_like"), **LENGTHS)
+    chunker(TEXTS)
+    list(chunker.stream(TEXTS, max_rows=5))
+    chunker.explain()
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_an_interrupt_reaches_a_stream() -> None:
+    def interrupted() -> Any:
+        yield from TEXTS
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Chunker(built("bert_like"), **LENGTHS).stream(interrupted(), max_rows=8))
