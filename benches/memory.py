@@ -22,7 +22,7 @@ SHAPES = {
 
 
 def tokenizer_json() -> str:
-    """A small WordPiece tokenizer that reads English text into about one token for each four characters."""
+    """Build a small WordPiece tokenizer that reads English text into about one token for each four characters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     words = SENTENCE.lower().split()
@@ -43,7 +43,7 @@ def text_of(n_characters: int) -> str:
 
 
 def measure(shape: str, tokenizer_path: str) -> None:
-    """Does the work and prints one JSON line; runs in the child process."""
+    """Do the work and print one JSON line; runs in the child process."""
     from longctx import Chunker
 
     chunker = Chunker(tokenizer_path, max_tokens=512, overlap_tokens=64, dtype="int32")
@@ -58,7 +58,7 @@ def measure(shape: str, tokenizer_path: str) -> None:
 
 
 def main() -> int:
-    """Measures every shape; 1 when a limit is exceeded."""
+    """Measure every shape; 1 when a limit is exceeded."""
     n_over = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.json"

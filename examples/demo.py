@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import longctx
-from longctx.nn.embedding import minilm_folder
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+import longctx
+from longctx.nn.embedding import minilm_folder
 
 FOLDER = Path(__file__).resolve().parent
 REPORT = Path("report.html")

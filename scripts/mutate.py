@@ -67,16 +67,16 @@ def mutated(mutant: Mutant) -> str:
 
 
 def copy_repository() -> None:
-    """Make a fresh copy of what the build and the tests read."""
+    """Make a fresh copy of what the build and the tests read, dated now: cargo would take older files than its last mutant for unchanged."""
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd")
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, COPY / name, ignore=ignore)
+            shutil.copytree(source, COPY / name, ignore=ignore, copy_function=shutil.copyfile)
         elif source.exists():
-            shutil.copy2(source, COPY / name)
+            shutil.copyfile(source, COPY / name)
 
 
 def build() -> None:

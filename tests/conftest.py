@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Building a tokenizer inside the first example and a busy machine both look like slowness, which is not what these tests measure.
-_CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_CALM: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("dev", max_examples=30, **_CALM)
 settings.register_profile("ci", max_examples=100, derandomize=True, **_CALM)
 settings.register_profile("deep", max_examples=5000, **_CALM)

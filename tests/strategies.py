@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import oracle
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+
+import oracle
 from tokenizers_built import NAMES, built
 
 FRAGMENTS = [
@@ -47,12 +50,12 @@ class Lengths:
         return self.room + oracle.frame(self.tokenizer).n_added
 
     @property
-    def options(self) -> dict[str, int]:
+    def options(self) -> dict[str, Any]:
         """The keyword arguments of a Chunker."""
         return {"max_tokens": self.max_tokens, "overlap_tokens": self.overlap}
 
 
 @st.composite
-def lengths(draw: st.DrawFn, max_room: int = 16) -> Lengths:
+def lengths(draw: st.DrawFn, max_room: int = 16, names: Sequence[str] = NAMES) -> Lengths:
     room = draw(st.integers(1, max_room))
-    return Lengths(draw(tokenizer_names), room, draw(st.integers(0, room - 1)))
+    return Lengths(draw(st.sampled_from(names)), room, draw(st.integers(0, room - 1)))

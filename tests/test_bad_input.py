@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers_built import built, fresh
 
 import longctx
 from longctx import Chunker, ConfigError, LongctxError, TokenizerError
+from tokenizers_built import built, fresh
 
 SHORT: dict[str, Any] = {"max_tokens": 12, "overlap_tokens": 2}
 
@@ -54,6 +54,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"padding": True}, ["padding"]),
     ({"dtype": "int16"}, ["dtype", "int16", "int64", "int32"]),
     ({"dtype": float}, ["dtype"]),
+    ({"dtype": np.dtype("int32")}, ["dtype"]),
     ({"threads": 0}, ["threads=0", "at least 1"]),
     ({"threads": -2}, ["threads=-2"]),
     ({"threads": 1.5}, ["threads=1.5"]),
@@ -75,7 +76,8 @@ def test_a_bad_option_is_a_config_error_that_names_it(options: dict[str, Any], w
         Chunker(built("bert_like"), **{**SHORT, **options})
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
-    assert len(message) > 20 and "\n" not in message
+    assert len(message) > 20
+    assert "\n" not in message
 
 
 def test_the_message_of_the_contract_is_word_for_word() -> None:
@@ -90,8 +92,8 @@ def test_the_default_overlap_that_does_not_fit_is_explained() -> None:
 
 def test_options_are_keywords_only() -> None:
     with pytest.raises(TypeError):
-        Chunker(built("bert_like"), 12)  # type: ignore[misc]
-    with pytest.raises(TypeError, match="overlap"):
+        Chunker(built("bert_like"), 12)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="stride"):
         Chunker(built("bert_like"), stride=3)  # type: ignore[call-arg]
 
 
@@ -103,15 +105,6 @@ def test_max_tokens_none_without_a_model_that_says_so_is_explained() -> None:
 def test_numpy_integers_are_integers() -> None:
     chunker = Chunker(built("bert_like"), max_tokens=np.int64(12), overlap_tokens=np.int32(2))  # type: ignore[arg-type]
     assert (chunker.max_tokens, chunker.overlap_tokens) == (12, 2)
-
-
-def test_a_numpy_dtype_is_accepted_or_refused_by_name() -> None:
-    try:
-        chunker = Chunker(built("bert_like"), dtype=np.dtype("int32"), **SHORT)  # type: ignore[arg-type]
-    except ConfigError as error:
-        assert "dtype" in str(error)
-    else:
-        assert chunker("fox").input_ids.dtype == np.int32
 
 
 @pytest.mark.parametrize("tokenizer", [None, 5, b"x", ["bert"], object(), {}, str], ids=repr)
@@ -157,12 +150,12 @@ def test_a_broken_tokenizer_json_is_a_tokenizer_error_that_names_the_file(kind: 
 
 def test_a_missing_file_is_a_longctx_error_that_names_it(tmp_path: Path) -> None:
     for path in (tmp_path / "tokenizer.json", str(tmp_path / "nothing" / "tokenizer.json")):
-        with pytest.raises(LongctxError, match="tokenizer.json"):
+        with pytest.raises(LongctxError, match=r"tokenizer\.json"):
             Chunker(path, **SHORT)
 
 
 def test_a_folder_without_a_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(LongctxError, match="tokenizer.json"):
+    with pytest.raises(LongctxError, match=r"tokenizer\.json"):
         Chunker(tmp_path, **SHORT)
 
 
@@ -183,12 +176,16 @@ def test_a_file_a_folder_and_an_object_are_the_same_tokenizer(tmp_path: Path) ->
 def test_a_transformers_tokenizer_is_the_same_tokenizer() -> None:
     from transformers import PreTrainedTokenizerFast
 
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=fresh("bert_like"), pad_token="[PAD]", unk_token="[UNK]")
+    make: Any = PreTrainedTokenizerFast  # untyped
+    wrapped = make(tokenizer_object=fresh("bert_like"), pad_token="[PAD]", unk_token="[UNK]")
     batch, expected = (Chunker(t, **SHORT)(["the quick fox " * 9, "a"]) for t in (wrapped, built("bert_like")))
     assert batch.input_ids.tolist() == expected.input_ids.tolist()
 
 
 def test_every_error_is_also_the_builtin_that_users_catch() -> None:
-    assert issubclass(longctx.ConfigError, ValueError) and issubclass(longctx.TokenizerError, ValueError)
-    assert issubclass(longctx.DocumentError, ValueError) and issubclass(longctx.DocumentTypeError, TypeError)
-    assert all(issubclass(error, LongctxError) for error in (longctx.ConfigError, longctx.DocumentTypeError))
+    values = (ConfigError, TokenizerError, longctx.DocumentError, longctx.ModelError)
+    files = (longctx.ModelLoadError, longctx.ReadError)
+    assert all(issubclass(error, ValueError) for error in values)
+    assert all(issubclass(error, OSError) for error in files)
+    assert issubclass(longctx.DocumentTypeError, TypeError)
+    assert all(issubclass(error, LongctxError) for error in (*values, *files, longctx.DocumentTypeError))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
 import pytest
-import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers_built import built
 
+import oracle
+import strategies as sts
 from longctx import Chunker
+from tokenizers_built import built
 
 RANK = {"token": 0, "word": 1, "sentence": 2, "paragraph": 3}
 WORDS = ["fox", "dogs", "unreadable", "encoder", "quick", "zzyzx", "document"]
@@ -29,15 +29,17 @@ def prose(draw: st.DrawFn) -> str:
 
 def strength_before(text: str, offsets: list[tuple[int, int]]) -> list[int]:
     """For each token, the strongest boundary between it and the token before; the text's start counts as the strongest."""
-    strengths = [3]
-    for (_, end), (start, _) in zip(offsets, offsets[1:], strict=False):
-        gap = text[end:start]
-        if "\n\n" in gap:
+    strengths, last_end = [], 0
+    for start, end in offsets:
+        is_blank = not text[start:end].strip()  # a blank that is a token is part of the gap, and both its sides are one boundary
+        gap = text[last_end : end if is_blank else start]
+        if last_end == 0 or "\n\n" in gap:
             strengths.append(3)
-        elif text[end - 1] == "." and gap:
+        elif text[last_end - 1] == "." and gap:
             strengths.append(2)
         else:
             strengths.append(1 if gap or text[start] == "." else 0)
+        last_end = last_end if is_blank else end
     return strengths
 
 
@@ -45,16 +47,11 @@ def strength_before(text: str, offsets: list[tuple[int, int]]) -> list[int]:
     text=prose(),
     boundary=sts.boundaries,
     tail=st.sampled_from(["keep", "backfill"]),
-    name=st.sampled_from(["words", "bert_like", "roberta_like"]),
-    room=st.integers(2, 20),
-    data=st.data(),
+    lengths=sts.lengths(max_room=20, names=("words", "bert_like", "roberta_like")),
 )
-def test_chunks_end_at_the_strongest_boundary_in_reach(
-    text: str, boundary: str, tail: str, name: str, room: int, data: st.DataObject
-) -> None:
-    overlap = data.draw(st.integers(0, room - 1))
-    max_tokens = room + oracle.frame(built(name)).n_added
-    chunker = Chunker(built(name), max_tokens=max_tokens, overlap_tokens=overlap, boundary=boundary, tail=tail)
+def test_chunks_end_at_the_strongest_boundary_in_reach(text: str, boundary: str, tail: str, lengths: sts.Lengths) -> None:
+    name, room, overlap = lengths.name, lengths.room, lengths.overlap
+    chunker = Chunker(built(name), boundary=boundary, tail=tail, **lengths.options)
     spans = chunker(text).token_spans.tolist()
     strengths = [min(s, RANK[boundary]) for s in strength_before(text, oracle.content(built(name), text).offsets)]
     for start, end in spans[:-1]:

@@ -10,13 +10,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
+
+import strategies as sts
+from longctx import Chunker
 from test_chunk_rows import contents
 from tokenizers_built import built, fresh
-
-from longctx import Chunker
 
 TEXTS = ["The quick brown fox. " * 9, "", "naïve Быстрая 猫 👩‍👩‍👧 dog", "a\x00b", "e\u0301" * 20]
 LENGTHS: dict[str, Any] = {"max_tokens": 9, "overlap_tokens": 2, "offsets": True}
@@ -137,12 +137,12 @@ CONTAINERS: dict[str, Callable[[Sequence[str]], object]] = {
 @pytest.mark.parametrize("kind", sorted(CONTAINERS))
 def test_every_container_of_texts_equals_a_list(kind: str) -> None:
     chunker = Chunker(built("bert_like"), **LENGTHS)
-    assert contents(chunker(CONTAINERS[kind](TEXTS))) == contents(chunker(TEXTS))  # type: ignore[arg-type]
+    assert contents(chunker(CONTAINERS[kind](TEXTS))) == contents(chunker(TEXTS))
 
 
 @pytest.mark.parametrize("kind", sorted(set(CONTAINERS) - {"chunked Utf8", "chunked Utf8View", "sliced chunks"}))
 def test_every_empty_container_is_an_empty_batch(kind: str) -> None:
-    assert len(Chunker(built("bert_like"), **LENGTHS)(CONTAINERS[kind]([]))) == 0  # type: ignore[arg-type]
+    assert len(Chunker(built("bert_like"), **LENGTHS)(CONTAINERS[kind]([]))) == 0
 
 
 @given(texts=sts.documents, cut=st.integers(0, 5))

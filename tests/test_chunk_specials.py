@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import oracle
 import pytest
-import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers_built import NAMES, built
 
 import longctx
+import oracle
+import strategies as sts
 from longctx import Chunker
+from tokenizers_built import NAMES, built, id_of
 
 SPECIAL_OF = {
     "bert_like": "[SEP]",
@@ -35,10 +35,11 @@ def test_specials_text_and_parse_read_as_tokenizers_does(lengths: sts.Lengths, t
     assert batch.input_ids.tolist() == [oracle.padded(row, batch.width, batch.pad_id, batch.padding_side) for row in rows]
 
 
-@pytest.mark.parametrize("name", sorted(SPECIAL_OF))
+# A Unigram model knows its special tokens as pieces and finds them in any text, in `tokenizers` too, whose ids are the contract.
+@pytest.mark.parametrize("name", sorted(set(SPECIAL_OF) - {"t5_like", "xlnet_like"}))
 def test_a_literal_special_is_text_unless_parsed(name: str) -> None:
     special = SPECIAL_OF[name]
-    special_id = built(name).token_to_id(special)
+    special_id = id_of(built(name), special)
     as_text = Chunker(built(name), max_tokens=64, overlap_tokens=0)(f"fox {special} dog")
     parsed = Chunker(built(name), max_tokens=64, overlap_tokens=0, specials="parse")(f"fox {special} dog")
     n_in_frame = oracle.frame(built(name)).row([]).count(special_id)
@@ -53,7 +54,8 @@ def test_specials_error_refuses_a_literal_special_and_names_it(name: str) -> Non
     with pytest.raises(longctx.DocumentError) as caught:
         chunker(["fox", "dog", f"a {SPECIAL_OF[name]} b"])
     assert caught.value.document_index == 2
-    assert SPECIAL_OF[name] in str(caught.value) and "specials" in str(caught.value)
+    assert SPECIAL_OF[name] in str(caught.value)
+    assert "specials" in str(caught.value)
 
 
 def pair_room(name: str, lengths_of: dict[str, str]) -> tuple[oracle.Frame, int]:
@@ -126,4 +128,5 @@ def test_baked_in_truncation_and_padding_are_ignored(text: str, room: int, tail:
 def test_attributes_say_what_a_row_can_hold() -> None:
     chunker = Chunker(built("bert_like"), max_tokens=20, overlap_tokens=5)
     assert (chunker.max_tokens, chunker.overlap_tokens, chunker.room_tokens) == (20, 5, 18)
-    assert isinstance(chunker.explain(), str) and chunker.explain()
+    assert isinstance(chunker.explain(), str)
+    assert chunker.explain()

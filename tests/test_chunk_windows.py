@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import oracle
-import strategies as sts
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tokenizers_built import built
 
+import oracle
+import strategies as sts
 from longctx import ChunkBatch, Chunker
+from tokenizers_built import built
 
 
 def spans_by_document(batch: ChunkBatch) -> list[list[tuple[int, int]]]:
@@ -61,7 +62,7 @@ def test_every_token_is_in_at_least_one_chunk(lengths: sts.Lengths, texts: list[
 @given(lengths=sts.lengths(), texts=sts.documents)
 def test_neighbours_share_exactly_the_overlap(lengths: sts.Lengths, texts: list[str]) -> None:
     for spans in spans_by_document(Chunker(lengths.tokenizer, tail="keep", **lengths.options)(texts)):
-        assert all(before[1] - after[0] == lengths.overlap for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before[1] - after[0] == lengths.overlap for before, after in pairwise(spans))
 
 
 @given(lengths=sts.lengths(), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)
@@ -83,8 +84,9 @@ def test_no_chunk_lies_inside_another(lengths: sts.Lengths, texts: list[str], ta
 def test_spans_advance_at_both_ends(lengths: sts.Lengths, texts: list[str], tail: str, boundary: str) -> None:
     batch = Chunker(lengths.tokenizer, tail=tail, boundary=boundary, **lengths.options)(texts)
     for spans in spans_by_document(batch):
-        for before, after in zip(spans, spans[1:], strict=False):
-            assert before[0] < after[0] and before[1] < after[1]
+        for before, after in pairwise(spans):
+            assert before[0] < after[0]
+            assert before[1] < after[1]
 
 
 @given(lengths=sts.lengths(), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)
@@ -121,7 +123,8 @@ def test_coverage_without_select_is_complete(lengths: sts.Lengths, texts: list[s
     batch = Chunker(lengths.tokenizer, tail=tail, **lengths.options)(texts)
     for coverage, n_tokens in zip(batch.coverage, n_tokens_of(lengths, texts), strict=True):
         assert (coverage.tokens, coverage.tokens_read, coverage.tokens_unread) == (n_tokens, n_tokens, 0)
-        assert coverage.complete and coverage.fraction == 1.0
+        assert coverage.complete
+        assert coverage.fraction == 1.0
         assert coverage.chunks == coverage.chunks_read
         assert coverage.reason == ("" if n_tokens else "empty document")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 import numpy as np
-import oracle
 import pytest
-from test_exactness import REAL
 from tokenizers import Encoding, Tokenizer
 
+import oracle
 from longctx import ChunkBatch, Chunker
+from test_exactness import REAL
 
 ROW_TOKENS = 64  # no context of one code point is longer
 DOCUMENTS_PER_CALL = 20_000

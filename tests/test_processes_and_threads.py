@@ -7,14 +7,15 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_chunk_rows import contents
-from tokenizers_built import built
 
 from longctx import Chunker
+from test_chunk_rows import contents
+from tokenizers_built import built
 
 LENGTHS: dict[str, Any] = {"max_tokens": 32, "overlap_tokens": 4}
 TEXTS = ["The quick brown fox jumps over the lazy dog. " * n for n in (1, 50, 0, 200)] * 4
@@ -94,7 +95,7 @@ def test_another_python_thread_goes_on_during_a_long_call(threads: int) -> None:
     done.set()
     ticker.join()
     inside = [start, *(t for t in ticks if start <= t <= end), end]
-    longest_pause = max(b - a for a, b in zip(inside, inside[1:], strict=False))
+    longest_pause = max(b - a for a, b in pairwise(inside))
     assert longest_pause < max(0.1, 0.5 * (end - start)), f"paused {longest_pause:.2f} s of {end - start:.2f} s"
 
 

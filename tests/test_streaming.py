@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import strategies as sts
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers_built import built
 
 import longctx
+import strategies as sts
 from longctx import ChunkBatch, Chunker
+from tokenizers_built import built
 
 LENGTHS: dict[str, Any] = {"max_tokens": 8, "overlap_tokens": 2, "padding": "max_tokens", "offsets": True}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers_built import built
 
 from longctx import ChunkBatch, Chunker
+from tokenizers_built import built
 
 ARRAYS = ["input_ids", "lengths", "document_index", "token_spans", "char_spans", "fresh_tokens", "offsets"]
 

@@ -28,8 +28,15 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that must be there."""
+    token_id = tokenizer.token_to_id(token)
+    assert token_id is not None, token
+    return int(token_id)
+
+
 def _bert_template(tokenizer: Tokenizer) -> processors.TemplateProcessing:
-    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    ids = [(name, id_of(tokenizer, name)) for name in ("[CLS]", "[SEP]")]
     return processors.TemplateProcessing(single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=ids)
 
 
@@ -72,7 +79,7 @@ def _byte_level(add_prefix_space: bool, specials: list[str]) -> Tokenizer:
 
 def _roberta_like(add_prefix_space: bool) -> Tokenizer:
     tokenizer = _byte_level(add_prefix_space, ROBERTA_SPECIALS)
-    end, start = ("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>"))
+    end, start = ("</s>", id_of(tokenizer, "</s>")), ("<s>", id_of(tokenizer, "<s>"))
     tokenizer.post_processor = processors.RobertaProcessing(end, start, trim_offsets=True, add_prefix_space=add_prefix_space)
     return tokenizer
 
@@ -115,7 +122,7 @@ def _unigram(specials: list[str]) -> Tokenizer:
 def t5_like() -> Tokenizer:
     """Unigram and Metaspace; only a trailing </s>."""
     tokenizer = _unigram(["<pad>", "</s>", "<unk>"])
-    end = ("</s>", tokenizer.token_to_id("</s>"))
+    end = ("</s>", id_of(tokenizer, "</s>"))
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[end])
     return tokenizer
 
@@ -123,11 +130,11 @@ def t5_like() -> Tokenizer:
 def xlnet_like() -> Tokenizer:
     """Specials at the end, padding on the left with a token type of its own."""
     tokenizer = _unigram(["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>"])
-    ids = [(name, tokenizer.token_to_id(name)) for name in ("<sep>", "<cls>")]
+    ids = [(name, id_of(tokenizer, name)) for name in ("<sep>", "<cls>")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A:0 <sep>:0 <cls>:2", pair="$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2", special_tokens=ids
     )
-    pad_id = tokenizer.token_to_id("<pad>")
+    pad_id = id_of(tokenizer, "<pad>")
     tokenizer.enable_padding(direction="left", pad_id=pad_id, pad_type_id=3, pad_token="<pad>")
     return tokenizer
 

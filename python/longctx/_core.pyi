@@ -4,6 +4,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Chunker", "Plan", "__version__"]
+
 __version__: str
 
 @final
@@ -21,7 +23,7 @@ class Chunker:
     def before_type_ids(self) -> list[int]: ...
     @property
     def after_type_ids(self) -> list[int]: ...
-    def plan(self, runs: Sequence[object]) -> Plan:
+    def plan(self, runs: Sequence[object], first_document: int = 0) -> Plan:
         """Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`."""
 
     def explain(self) -> str:
@@ -47,4 +49,4 @@ class Plan:
         """Arrays of rows `start..stop`."""
 
     def coverage(self, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:
-        """The documents with rows in `start..stop`: the first one's index, and int64 `(n_documents, 4)` of counts."""
+        """Count what became of the documents with rows in `start..stop`: the first one's index, and int64 `(n_documents, 4)` of counts."""

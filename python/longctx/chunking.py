@@ -124,7 +124,7 @@ class Chunker:
     def _stream(self, documents: Any, max_rows: int) -> Iterator[ChunkBatch]:
         first_document = 0
         for group in groups(documents, max_documents=max_rows, max_chars=_STREAM_GROUP_CHARS):
-            plan = self._core.plan(as_runs(group))
+            plan = self._core.plan(as_runs(group, first_document), first_document)
             for start in range(0, plan.n_rows, max_rows):
                 yield self._batch(plan, start, min(start + max_rows, plan.n_rows), first_document)
             first_document += len(group)
@@ -236,6 +236,12 @@ def _count(option: str, value: object, *, least: int) -> int:
 def _text(option: str, value: object) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{option}={value!r} is a {type(value).__name__}; use a str.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{option}={value!r} holds a lone surrogate, which is no character ({error}); use text that UTF-8 can hold."
+        ) from error
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from longctx.cli_output import CellGroup, ChunkGroup, PredictionGroup, emit, say
+from longctx.cli_output import CellGroup, ChunkGroup, PredictionGroup, counted, emit, say
 from longctx.data.readers import InputFormat, read_documents
 from longctx.data.sources import SourceDocument, grouped
 from longctx.data.writers import atomic_file, check_output
@@ -205,7 +205,7 @@ def _write_html(predictions: list[Prediction], path: Path | None) -> None:
         return
     with atomic_file(path.resolve()) as file:
         file.write(Predictions(predictions).to_html().encode("utf-8"))
-    say(f"report of {len(predictions):,} documents -> {path}")
+    say(f"report of {counted(len(predictions))} -> {path}")
 
 
 def _nothing() -> None:

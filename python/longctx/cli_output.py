@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from longctx.data.sources import SourceDocument
-from longctx.data.writers import ResultGroup, open_writer
+from longctx.data.writers import open_writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +125,7 @@ def emit(groups: Iterable[CellGroup], *, output: Path | None, columns: Sequence[
             n_documents += len(group.documents)
     done()
     if output is not None:
-        say(f"{doing} {n_documents:,} documents -> {output}")
+        say(f"{doing} {counted(n_documents)} -> {output}")
 
 
 def _first_rows(groups: Iterable[CellGroup]) -> tuple[list[tuple[str, ...]], int]:
@@ -149,7 +149,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, n_rows
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH_CHARS)
     console.print(table)
     if n_rows > n_shown:
-        console.print(f"... and {n_rows - n_shown:,} more; --output results.jsonl keeps them all", markup=False)
+        console.print(f"... and {n_rows - n_shown:,} more; --output results.jsonl keeps them all", markup=False, highlight=False)
 
 
 def _heading(name: str) -> Any:
@@ -169,7 +169,7 @@ def _progress(doing: str) -> Iterator[Callable[[int], None]]:
     layout = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*layout, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("starting")
-        yield lambda n: progress.update(task, description=f"{doing} {n:,} documents")
+        yield lambda n: progress.update(task, description=f"{doing} {counted(n)}")
 
 
 def with_progress(groups: Iterable[CellGroup], *, doing: str) -> Iterator[CellGroup]:
@@ -180,6 +180,11 @@ def with_progress(groups: Iterable[CellGroup], *, doing: str) -> Iterator[CellGr
             n_documents += len(group.documents)
             show(n_documents)
             yield group
+
+
+def counted(n_documents: int) -> str:
+    """Write a number of documents in words that fit it."""
+    return f"{n_documents:,} document{'' if n_documents == 1 else 's'}"
 
 
 def say(message: str) -> None:
@@ -199,6 +204,3 @@ def _read_text(prediction: Prediction) -> str:
     if coverage.complete:
         return f"{coverage.tokens:,}"
     return f"{coverage.tokens_read:,} of {coverage.tokens:,} ({coverage.reason})"
-
-
-__all__ = ["ChunkGroup", "PredictionGroup", "ResultGroup", "emit", "print_table", "printable", "say", "with_progress"]

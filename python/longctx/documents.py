@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Set
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,10 @@ from longctx.errors import DocumentError, DocumentTypeError
 _ALLOWED = "give a str, bytes of UTF-8, a sequence of them, or an Arrow, pandas or polars column of strings."
 
 
-def as_runs(documents: Any) -> list[Any]:
+def as_runs(documents: Any, first_document: int = 0) -> list[Any]:
     """Turn one call's documents into runs for ``_core.Chunker.plan``, without copying text that is UTF-8 already.
+
+    Errors count documents from ``first_document``.
 
     Raises:
         DocumentTypeError: what was given holds no documents.
@@ -24,7 +25,7 @@ def as_runs(documents: Any) -> list[Any]:
     if isinstance(documents, str | bytes):
         return [[documents]]
     if _is_arrow(documents):
-        return _arrow_runs(documents)
+        return _arrow_runs(documents, first_document)
     return [[_plain(document) for document in _iterable(documents)]]
 
 
@@ -84,9 +85,9 @@ def _arrow_array(documents: Any) -> Any:
     return array
 
 
-def _arrow_runs(documents: Any) -> list[Any]:
+def _arrow_runs(documents: Any, first_document: int) -> list[Any]:
     runs = []
-    n_before = 0
+    n_before = first_document
     for chunk in _arrow_array(documents).chunks:
         if chunk.null_count:
             row = n_before + int(np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False))[0])
@@ -116,18 +117,3 @@ def _arrow_run(chunk: Any) -> tuple[Any, Any]:
 
 def _bytes(buffer: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.frombuffer(buffer, dtype=np.uint8) if buffer is not None and buffer.size else np.empty(0, dtype=np.uint8)
-
-
-def texts_of(documents: Any) -> Iterator[str]:
-    """Give each document as ``str``, for showing passages; the documents have been checked by chunking them first."""
-    items: Iterable[Any] = [documents] if isinstance(documents, str | bytes) else documents
-    if _is_arrow(documents):
-        items = (scalar.as_py() for scalar in _arrow_array(documents))
-    for item in items:
-        text = _plain(item)
-        yield text.decode() if isinstance(text, bytes) else text
-
-
-def take(documents: Iterable[Any], n: int) -> list[Any]:
-    """Give the first ``n`` of an iterable."""
-    return list(islice(documents, n))

@@ -44,13 +44,15 @@ class RowRunner:
         parameters = inspect.signature(model.forward).parameters
         self._takes_types = "token_type_ids" in parameters
         self._takes_mask = "attention_mask" in parameters
+        self._n_known_ids = _known_ids(model)
 
     def run(self, batch: ChunkBatch) -> NDArray[np.float32]:
         """Values float32 ``(n_rows, d)`` in the order of the batch's rows.
 
         Raises:
-            ModelError: a single row does not fit in memory, or the model gave NaN or infinite values.
+            ModelError: a single row does not fit in memory, the model gave NaN or infinite values, or the tokenizer is not the model's.
         """
+        self._check_ids(batch)
         padding = self._padding(batch)
         types = batch.token_type_ids if self._takes_types else None
         waiting = deque(plan_groups(batch.lengths, token_budget=self.token_budget, padding=padding))
@@ -70,6 +72,14 @@ class RowRunner:
             raise ModelError("There are no rows to run: the chunk batch is empty.")
         _check_finite(values, batch)
         return values
+
+    def _check_ids(self, batch: ChunkBatch) -> None:
+        """Find a foreign tokenizer here: on CUDA it would break the whole process."""
+        largest = int(batch.input_ids.max(initial=0))
+        if self._n_known_ids is not None and largest >= self._n_known_ids:
+            raise ModelError(
+                f"The tokenizer gave id {largest}, but the model knows {self._n_known_ids} ids; give the model's own tokenizer."
+            )
 
     def _padding(self, batch: ChunkBatch) -> Padding:
         if getattr(self.model.config, "pad_token_id", None) is None:
@@ -118,6 +128,12 @@ class RowRunner:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).long()
+
+
+def _known_ids(model: Any) -> int | None:
+    """Rows of the embedding table, None where the model does not say."""
+    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    return getattr(embeddings, "num_embeddings", None)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from longctx.errors import ConfigError, ModelError
 from longctx.inference.loop import RowOutput, RowRunner
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
 from longctx.nn.checkpoints import Checkpoint, entailment_index
-from longctx.nn.embedding import embed_rows
+from longctx.nn.embedding import Pooling, embed_rows
 from longctx.tokenizer_files import TokenizerSpec
 
 Problem = Literal["single_label", "multi_label", "regression"]
@@ -133,7 +133,7 @@ def similarity_task(
     checkpoint: Checkpoint, labels: Labels, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator
 ) -> Task:
     """Zero-shot: a chunk's value for a label is the cosine similarity of their embeddings."""
-    embed = partial(_embedding, first_token=checkpoint.first_token)
+    embed = partial(_embedding, pooling=checkpoint.pooling)
     chunker = make_chunker()
     targets = _embed_texts(labels.texts, chunker, make_runner(embed))
     return Task(
@@ -190,8 +190,8 @@ def _logits(output: Any, mask: Tensor | None) -> Tensor:
     return logits
 
 
-def _embedding(output: Any, mask: Tensor | None, *, first_token: bool) -> Tensor:
-    return embed_rows(output.last_hidden_state, mask, first_token=first_token)
+def _embedding(output: Any, mask: Tensor | None, *, pooling: Pooling) -> Tensor:
+    return embed_rows(output.last_hidden_state, mask, pooling=pooling)
 
 
 def chunker_maker(spec: TokenizerSpec, *, max_tokens: int, overlap_tokens: int, options: dict[str, Any]) -> MakeChunker:

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.utils import logging as transformers_logging
 
 from longctx.errors import ModelError, ModelLoadError
-from longctx.nn.embedding import reads_first_token
+from longctx.nn.embedding import Pooling, read_pooling
 
 HEAD_SUFFIX = "ForSequenceClassification"
 UNLIMITED_TOKENS = 1_000_000
@@ -36,7 +36,7 @@ class Checkpoint:
         name: where it came from, for messages.
         kind: "classifier" (a trained head), "nli" (a head with an entailment label), "encoder" (no head).
         max_tokens: longest row the model can read, special tokens included.
-        first_token: an encoder that pools by its first token instead of the mean.
+        pooling: how an encoder's token states become one.
         was_loaded: True when the caller gave a loaded object, whose device and precision are then kept.
     """
 
@@ -45,7 +45,7 @@ class Checkpoint:
     name: str
     kind: Kind
     max_tokens: int
-    first_token: bool = False
+    pooling: Pooling = "mean"
     was_loaded: bool = False
 
     @property
@@ -86,7 +86,9 @@ def _from_object(model: Any, tokenizer: Any) -> Checkpoint:
     if tokenizer is None:
         tokenizer = _tokenizer_of_object(model, name)
     max_tokens = model_max_tokens(model, tokenizer)
-    return Checkpoint(model, tokenizer, name, _kind(model), max_tokens, reads_first_token(name), was_loaded=True)
+    kind = _kind(model)
+    pooling = read_pooling(name) if kind == "encoder" and getattr(model, "name_or_path", "") else "mean"
+    return Checkpoint(model, tokenizer, name, kind, max_tokens, pooling, was_loaded=True)
 
 
 def _tokenizer_of_object(model: Any, name: str) -> Any:
@@ -110,7 +112,8 @@ def _from_files(name: str, tokenizer: Any, dtype: torch.dtype) -> Checkpoint:
         if tokenizer is None:
             tokenizer = _load_tokenizer(name)
     max_tokens = model_max_tokens(model, tokenizer)
-    return Checkpoint(model, tokenizer, name, _kind(model), max_tokens, reads_first_token(name))
+    kind = _kind(model)
+    return Checkpoint(model, tokenizer, name, kind, max_tokens, read_pooling(name) if kind == "encoder" else "mean")
 
 
 def _load_config(name: str) -> Any:
@@ -188,7 +191,9 @@ def _load_tokenizer(name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise _no_tokenizer(name, _first_line(error)) from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None or len(tokenizer) == 0:
+    # Where there are no tokenizer files at all, transformers makes a tokenizer that knows its special tokens only.
+    is_bare = len(tokenizer) <= len(set(tokenizer.all_special_ids))
+    if getattr(tokenizer, "backend_tokenizer", None) is None or is_bare:
         raise _no_tokenizer(name, "it has no tokenizer.json")
     return tokenizer
 

