@@ -67,7 +67,7 @@ def mutated(mutant: Mutant) -> str:
 
 
 def copy_repository() -> None:
-    """Make a fresh copy of what the build and the tests read, dated now: cargo would take older files than its last mutant for unchanged."""
+    """Make a fresh copy of what the build and the tests read, dated now: cargo takes files older than its last build for built."""
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd")

@@ -87,7 +87,8 @@ def _from_object(model: Any, tokenizer: Any) -> Checkpoint:
         tokenizer = _tokenizer_of_object(model, name)
     max_tokens = model_max_tokens(model, tokenizer)
     kind = _kind(model)
-    pooling = read_pooling(name) if kind == "encoder" and getattr(model, "name_or_path", "") else "mean"
+    is_named = bool(getattr(model, "name_or_path", ""))
+    pooling = read_pooling(name) if kind == "encoder" and is_named else "mean"
     return Checkpoint(model, tokenizer, name, kind, max_tokens, pooling, was_loaded=True)
 
 
