@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HYPOTHESIS_TEMPLATE = "This text is about {}."
 MINILM_MAX_TOKENS = 128
-"""Best of 128, 256 and 512 for the packaged encoder; figures in ``chunk_and_classify``."""
+"""Of 128, 256 and 512, the one that finds most single passages and is level otherwise; figures in ``chunk_and_classify``."""
 OVERLAP_SHARE = 8
 """Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
 BATCHES_PER_GROUP = 16
@@ -94,7 +94,22 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         MissingDependencyError: ``model=None`` without the extra.
         DocumentTypeError, DocumentError: a document is not text; the message names its index.
 
-    FIGURES
+    Measured with ``python benches/zero_shot.py`` (packaged MiniLM): right of 100 real documents of about 2,300 words in five genres, by
+    the genre's name and by a description of it; and right of 24 neutral texts of that length with one telling passage of six subjects.
+
+    ==========  =====================  ====  ===========  =======
+    row length  aggregate              name  description  passage
+    ==========  =====================  ====  ===========  =======
+    128         evidence (default)       81           99       22
+    128         softmax of best x 10     80           99       19
+    128         mean                     82           98       10
+    128         max                      72           93       17
+    256         evidence                 79           99       18
+    512         evidence                 82          100       12
+    ==========  =====================  ====  ===========  =======
+
+    A few documents more or less are chance, and the default was chosen with these texts in view. What is not: descriptions beat bare names,
+    short rows find single passages, and the mean loses them.
     """
     classifier = LongDocumentClassifier.from_pretrained(
         model,
