@@ -32,8 +32,8 @@ def test_naming_the_chunker_imports_no_heavy_package() -> None:
     assert in_a_new_process(code) == "[]"
 
 
-def test_importing_longctx_takes_less_than_150_ms_on_top_of_numpy() -> None:
-    code = "import time, numpy; t = time.perf_counter(); import longctx; print(time.perf_counter() - t)"
+def test_importing_longctx_takes_less_than_150_ms() -> None:
+    code = "import time; t = time.perf_counter(); import longctx; print(time.perf_counter() - t)"
     seconds = [float(in_a_new_process(code)) for _ in range(5)]
     assert statistics.median(seconds) < 0.150, seconds
 

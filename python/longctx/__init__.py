@@ -1,6 +1,7 @@
 """longctx reads documents of any length with any Hugging Face encoder and decides about the whole document.
 
-``import longctx`` loads NumPy and the compiled core only; torch and transformers are loaded by the first call that needs a model.
+``import longctx`` loads next to nothing: each public name loads its module when it is first used, so a command-line tool that only
+shows its help, or a worker that only chunks, never waits for torch.
 """
 
 from __future__ import annotations
@@ -8,10 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from longctx._core import __version__
-from longctx.batch import ChunkBatch, Packed
-from longctx.chunking import Chunker
-from longctx.coverage import Coverage, CoverageTable
 from longctx.errors import (
     ConfigError,
     DocumentError,
@@ -23,10 +20,14 @@ from longctx.errors import (
     ReadError,
     TokenizerError,
 )
-from longctx.results import ChunkEvidence, Prediction, Predictions
 
 if TYPE_CHECKING:
+    from longctx._core import __version__
+    from longctx.batch import ChunkBatch, Packed
+    from longctx.chunking import Chunker
     from longctx.classify import LongDocumentClassifier, chunk_and_classify
+    from longctx.coverage import Coverage, CoverageTable
+    from longctx.results import ChunkEvidence, Prediction, Predictions
 
 __all__ = [
     "ChunkBatch",
@@ -51,14 +52,26 @@ __all__ = [
     "chunk_and_classify",
 ]
 
-_NEEDS_TORCH = {"LongDocumentClassifier": "longctx.classify", "chunk_and_classify": "longctx.classify"}
+_MODULE_OF = {
+    "ChunkBatch": "batch",
+    "ChunkEvidence": "results",
+    "Chunker": "chunking",
+    "Coverage": "coverage",
+    "CoverageTable": "coverage",
+    "LongDocumentClassifier": "classify",
+    "Packed": "batch",
+    "Prediction": "results",
+    "Predictions": "results",
+    "__version__": "_core",
+    "chunk_and_classify": "classify",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs torch when it is first asked for."""
-    if name not in _NEEDS_TORCH:
+    """Load the module of a public name when it is first asked for."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'longctx' has no attribute {name!r}")
-    value = getattr(import_module(_NEEDS_TORCH[name]), name)
+    value: object = getattr(import_module(f"longctx.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 
