@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::boundary::Breaks;
 use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
-use crate::engine::{Engine, Tokens};
+use crate::engine::{Engine, Tokens, encode_all};
 use crate::error::{Error, Result};
 use crate::offsets::CharIndex;
 use crate::parallel;
@@ -153,9 +153,15 @@ impl Reader {
     }
 
     fn tokenize(&self, text: &str, n_threads: usize) -> std::result::Result<Tokens, String> {
+        if n_threads == 1 {
+            return encode_all(self.engine.as_ref(), text);
+        }
         let mut tokens = Tokens::default();
         for pieces in self.engine.pieces(text).chunks(n_threads * PIECES_PER_THREAD) {
-            let parts = parallel::map(pieces.len(), n_threads, |i| self.engine.encode(text, &pieces[i]))?;
+            let parts = parallel::map(pieces.len(), n_threads, |i| {
+                let mut part = Tokens::default();
+                self.engine.encode(text, &pieces[i], &mut part).map(|()| part)
+            })?;
             for part in parts {
                 tokens.append(part);
             }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod offsets;
 mod parallel;
 pub mod rows;
+mod scan;
 pub mod select;
 pub mod special;
 

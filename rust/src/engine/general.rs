@@ -63,7 +63,7 @@ impl Engine for GeneralEngine {
         }
     }
 
-    fn encode(&self, text: &str, piece: &Piece) -> std::result::Result<Tokens, String> {
+    fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> std::result::Result<(), String> {
         self.reject_special_tokens(text, piece)?;
         let part = &text[piece.context_start..piece.own.end];
         // Character offsets, because trimming of spaces by some tokenizers counts characters, not bytes.
@@ -76,8 +76,8 @@ impl Engine for GeneralEngine {
         };
         let spans = encoding.get_offsets().iter().map(|&(start, end)| (to_byte(start), to_byte(end)));
         let own = encoding.get_ids().iter().zip(spans).filter(|(_, (start, _))| *start as usize >= piece.own.start || piece.own.start == 0);
-        let (ids, byte_spans) = own.map(|(&id, span)| (id, span)).unzip();
-        Ok(Tokens { ids, byte_spans })
+        own.for_each(|(&id, span)| tokens.push(id, span));
+        Ok(())
     }
 
     fn explain(&self) -> String {

@@ -1,7 +1,13 @@
 //! Text to ids and byte spans: the one seam every tokenizer engine implements.
 
+mod added;
+mod cache;
 mod cuts;
+mod definition;
 mod general;
+mod select;
+mod trie;
+mod words;
 
 use std::ops::Range;
 
@@ -19,10 +25,34 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// Makes room for this many tokens more.
+    pub fn reserve(&mut self, n_tokens: usize) {
+        self.ids.reserve(n_tokens);
+        self.byte_spans.reserve(n_tokens);
+    }
+
+    /// Appends one token.
+    pub fn push(&mut self, id: u32, byte_span: (u32, u32)) {
+        self.ids.push(id);
+        self.byte_spans.push(byte_span);
+    }
+
+    /// Appends tokens whose spans count from byte `start`.
+    pub fn extend_shifted(&mut self, ids: &[u32], byte_spans: &[(u32, u32)], start: u32) {
+        self.ids.extend_from_slice(ids);
+        self.byte_spans.extend(byte_spans.iter().map(|&(from, to)| (start + from, start + to)));
+    }
+
     /// Appends the tokens of a later part of the same text.
     pub fn append(&mut self, mut later: Self) {
         self.ids.append(&mut later.ids);
         self.byte_spans.append(&mut later.byte_spans);
+    }
+
+    /// Removes all tokens and keeps their memory.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.byte_spans.clear();
     }
 }
 
@@ -41,11 +71,11 @@ pub trait Engine: Send + Sync {
     /// gives one part.
     fn pieces(&self, text: &str) -> Vec<Piece>;
 
-    /// Tokenizes one part; spans count from the start of `text`.
+    /// Tokenizes one part and appends its tokens; spans count from the start of `text`.
     ///
     /// # Errors
     /// A message where the model refuses the text, for example for want of an unknown token.
-    fn encode(&self, text: &str, piece: &Piece) -> std::result::Result<Tokens, String>;
+    fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> std::result::Result<(), String>;
 
     /// Which engine this is, and why.
     fn explain(&self) -> String;
@@ -58,7 +88,7 @@ pub trait Engine: Send + Sync {
 pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens, String> {
     let mut tokens = Tokens::default();
     for piece in engine.pieces(text) {
-        tokens.append(engine.encode(text, &piece)?);
+        engine.encode(text, &piece, &mut tokens)?;
     }
     Ok(tokens)
 }

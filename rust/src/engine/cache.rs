@@ -1,0 +1,278 @@
+//! Words that were read before, with their tokens.
+//!
+//! A word of up to 15 bytes is its own key, so a hit compares the word itself and a collision of hashes cannot give a wrong answer; its
+//! tokens, up to three, lie beside the key in one cache line with one other word. What is longer or has more tokens lies in a side table.
+//! Everything is bounded: where there is no place, older words make room, and a word that is not found is only read again.
+
+use std::collections::HashMap;
+
+use super::Tokens;
+
+/// Longest word that is its own key.
+pub const KEY_BYTES: usize = 15;
+
+/// Tokens that fit beside a key.
+pub const INLINE_TOKENS: usize = 3;
+
+/// Longest word that is kept: what is longer is not seen twice.
+const LONGEST_BYTES: usize = 256;
+
+/// Sets of two words at the start, and at most: 64 KiB and 4 MiB.
+const FIRST_SETS: usize = 1 << 10;
+const MOST_SETS: usize = 1 << 16;
+
+/// Tokens in the side table before it is emptied: 12 bytes each.
+const MOST_SIDE_TOKENS: usize = 1 << 19;
+
+/// Ids from here on do not fit beside a key.
+const INLINE_IDS: u32 = 1 << 24;
+
+/// A short word: its bytes, then its length in the last byte. Never 0 for a word, so 0 is an empty place.
+pub type Key = u128;
+
+/// The tokens of a short word: three times an id (24 bits), start and end in the word (4 bits each), then their number.
+pub type Inline = [u32; INLINE_TOKENS + 1];
+
+/// In place of a number of tokens: they lie in the side table, from the first entry of the [`Inline`] to the second.
+const IN_SIDE_TABLE: u32 = 1 << 8;
+
+/// In place of a number of tokens: the word is not known.
+const UNKNOWN: Inline = [0, 0, 0, 1 << 9];
+
+/// Masks of the first `length` of 16 bytes.
+const PREFIX_MASKS: [u128; 16] = {
+    let mut masks = [0; 16];
+    let mut length = 1;
+    while length < 16 {
+        masks[length] = (1 << (8 * length)) - 1;
+        length += 1;
+    }
+    masks
+};
+
+/// What the cache knows of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<'c> {
+    /// Its tokens, beside its key, and their number.
+    Inline(Inline, usize),
+    /// Ids, and where the tokens stand in the word, from the side table.
+    Aside(&'c [u32], &'c [(u32, u32)]),
+    /// Nothing.
+    Nothing,
+}
+
+/// Two words and their tokens: one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Pair {
+    keys: [Key; 2],
+    tokens: [Inline; 2],
+}
+
+const EMPTY: Pair = Pair { keys: [0; 2], tokens: [UNKNOWN; 2] };
+
+/// Words and their tokens.
+#[derive(Debug)]
+pub struct WordCache {
+    pairs: Box<[Pair]>,
+    /// Short words put in since the table last grew.
+    n_inserted: usize,
+    long: HashMap<Box<[u8]>, (u32, u32), ahash::RandomState>,
+    side: Tokens,
+}
+
+impl Default for WordCache {
+    fn default() -> Self {
+        Self { pairs: vec![EMPTY; FIRST_SETS].into(), n_inserted: 0, long: HashMap::default(), side: Tokens::default() }
+    }
+}
+
+/// The key of `text[start..start + length]`, for a length of at most [`KEY_BYTES`].
+#[inline]
+pub fn key(text: &[u8], start: usize, length: usize) -> Key {
+    let bytes = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+        Some(bytes) => bytes,
+        None => near_the_end(&text[start..]),
+    };
+    u128::from_le_bytes(bytes) & PREFIX_MASKS[length & 15] | (length as u128) << 120
+}
+
+#[cold]
+fn near_the_end(rest: &[u8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
+}
+
+/// The id, start and end of an inline token.
+#[inline]
+pub fn unpack(token: u32) -> (u32, u32, u32) {
+    (token >> 8, token >> 4 & 15, token & 15)
+}
+
+/// How many tokens an [`Inline`] holds, where it holds them itself.
+#[inline]
+pub fn n_inline(tokens: &Inline) -> Option<usize> {
+    let n_tokens = tokens[INLINE_TOKENS] as usize;
+    (n_tokens <= INLINE_TOKENS).then_some(n_tokens)
+}
+
+impl WordCache {
+    /// What stands beside a short word's key. Without a branch on the outcome, so that the look-ups of neighbouring words overlap.
+    #[inline]
+    pub fn probe(&self, key: Key) -> Inline {
+        let pair = &self.pairs[hash(key) & (self.pairs.len() - 1)];
+        let second = usize::from(pair.keys[1] == key);
+        if pair.keys[second] == key { pair.tokens[second] } else { UNKNOWN }
+    }
+
+    /// What is known of a word of any length.
+    pub fn find(&self, word: &[u8]) -> Known<'_> {
+        if word.len() > KEY_BYTES {
+            return self.long.get(word).map_or(Known::Nothing, |&(from, to)| self.side(from, to));
+        }
+        let found = self.probe(key(word, 0, word.len()));
+        match (n_inline(&found), found[INLINE_TOKENS]) {
+            (Some(n_tokens), _) => Known::Inline(found, n_tokens),
+            (None, IN_SIDE_TABLE) => self.side(found[0], found[1]),
+            (None, _) => Known::Nothing,
+        }
+    }
+
+    fn side(&self, from: u32, to: u32) -> Known<'_> {
+        let range = from as usize..to as usize;
+        Known::Aside(&self.side.ids[range.clone()], &self.side.byte_spans[range])
+    }
+
+    /// Keeps the tokens of a word; spans count from its start.
+    pub fn insert(&mut self, word: &[u8], tokens: &Tokens) {
+        if word.len() <= KEY_BYTES {
+            let inline = inline(tokens).unwrap_or_else(|| {
+                let (from, to) = self.put_aside(tokens);
+                [from, to, 0, IN_SIDE_TABLE]
+            });
+            self.insert_short(key(word, 0, word.len()), inline);
+        } else if word.len() <= LONGEST_BYTES {
+            let range = self.put_aside(tokens);
+            self.long.insert(word.into(), range);
+        }
+    }
+
+    fn insert_short(&mut self, key: Key, tokens: Inline) {
+        if self.n_inserted > self.pairs.len() && self.pairs.len() < MOST_SETS {
+            self.grow();
+        }
+        self.n_inserted += 1;
+        place(&mut self.pairs, key, tokens);
+    }
+
+    /// Four times the places; what was known stays known.
+    #[cold]
+    fn grow(&mut self) {
+        let mut larger = vec![EMPTY; self.pairs.len() * 4];
+        for pair in &self.pairs {
+            for at in [1, 0].into_iter().filter(|&at| pair.keys[at] != 0) {
+                place(&mut larger, pair.keys[at], pair.tokens[at]);
+            }
+        }
+        self.pairs = larger.into();
+    }
+
+    fn put_aside(&mut self, tokens: &Tokens) -> (u32, u32) {
+        if self.side.ids.len() + tokens.ids.len() > MOST_SIDE_TOKENS {
+            *self = Self::default(); // short words point into the side table, so all go together
+        }
+        let from = self.side.ids.len() as u32;
+        self.side.ids.extend_from_slice(&tokens.ids);
+        self.side.byte_spans.extend_from_slice(&tokens.byte_spans);
+        (from, self.side.ids.len() as u32)
+    }
+}
+
+/// The newer word comes first, and pushes out the one before the last.
+fn place(pairs: &mut [Pair], key: Key, tokens: Inline) {
+    let at = hash(key) & (pairs.len() - 1);
+    let pair = &mut pairs[at];
+    *pair = Pair { keys: [key, pair.keys[0]], tokens: [tokens, pair.tokens[0]] };
+}
+
+fn inline(tokens: &Tokens) -> Option<Inline> {
+    let mut inline = [0, 0, 0, tokens.ids.len() as u32];
+    if tokens.ids.len() > INLINE_TOKENS || tokens.ids.iter().any(|&id| id >= INLINE_IDS) {
+        return None;
+    }
+    for (slot, (&id, &(start, end))) in inline.iter_mut().zip(tokens.ids.iter().zip(&tokens.byte_spans)) {
+        *slot = id << 8 | start << 4 | end;
+    }
+    Some(inline)
+}
+
+/// The folded product of the two halves. It need not resist an adversary: a place that many words share only makes them be read again.
+#[inline]
+fn hash(key: Key) -> usize {
+    let product = ((key as u64 ^ 0x9E37_79B9_7F4A_7C15) as u128) * (((key >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03) as u128);
+    (product as u64 ^ (product >> 64) as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(n_tokens: u32, id: u32) -> Tokens {
+        Tokens { ids: (0..n_tokens).map(|i| id + i).collect(), byte_spans: (0..n_tokens).map(|i| (i, i + 1)).collect() }
+    }
+
+    /// What the cache knows of a word, however it keeps it.
+    fn known(cache: &WordCache, word: &[u8]) -> Option<Tokens> {
+        match cache.find(word) {
+            Known::Inline(found, n_tokens) => {
+                let tokens = found[..n_tokens].iter().map(|&token| unpack(token));
+                let (ids, byte_spans) = tokens.map(|(id, start, end)| (id, (start, end))).unzip();
+                Some(Tokens { ids, byte_spans })
+            }
+            Known::Aside(ids, spans) => Some(Tokens { ids: ids.to_vec(), byte_spans: spans.to_vec() }),
+            Known::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn a_word_is_found_with_its_tokens_and_no_other_is() {
+        for n_bytes in 1..40_usize {
+            for n_tokens in 0..6 {
+                let mut cache = WordCache::default();
+                let word: Vec<u8> = (0..n_bytes as u8).collect();
+                cache.insert(&word, &tokens(n_tokens, 7));
+                assert_eq!(known(&cache, &word), Some(tokens(n_tokens, 7)), "{n_bytes} bytes, {n_tokens} tokens");
+                assert_eq!(known(&cache, &word[1..]).filter(|_| n_bytes > 1), None);
+                assert_eq!(known(&cache, &[&word[..], &[0]].concat()), None, "zeros count");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_of_any_size_are_kept() {
+        let mut cache = WordCache::default();
+        cache.insert(b"word", &tokens(1, u32::MAX - 5));
+        assert_eq!(known(&cache, b"word"), Some(tokens(1, u32::MAX - 5)));
+    }
+
+    #[test]
+    fn what_is_known_is_right_however_many_words_there_are() {
+        let mut cache = WordCache::default();
+        let word = |i: u32| format!("{i:x}{}", if i % 9 == 0 { " is a longer word" } else { "" });
+        for i in 0..300_000 {
+            cache.insert(word(i).as_bytes(), &tokens(i % 6, i));
+        }
+        let found: Vec<u32> = (0..300_000).filter(|&i| known(&cache, word(i).as_bytes()).is_some()).collect();
+        assert!(found.len() > 20_000, "{}", found.len());
+        for i in found {
+            assert_eq!(known(&cache, word(i).as_bytes()), Some(tokens(i % 6, i)));
+        }
+    }
+
+    #[test]
+    fn a_key_near_the_end_of_the_text_is_the_same() {
+        let text = b"some text and more of it, word";
+        assert_eq!(key(text, 26, 4), key(b"word and a long text after it", 0, 4));
+    }
+}

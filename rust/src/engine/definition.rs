@@ -1,0 +1,100 @@
+//! A `tokenizer.json`, as far as the fast engines need it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::added::AddedToken;
+use crate::config::Specials;
+
+/// The whole definition. Vocabularies stay text until an engine wants them: they are nearly all of it.
+#[derive(Debug, Deserialize)]
+pub struct Definition<'d> {
+    /// Strings that are one token wherever they stand.
+    #[serde(default)]
+    added_tokens: Vec<AddedTokenDefinition>,
+    /// Null for none.
+    #[serde(default)]
+    pub normalizer: Value,
+    /// Null for none.
+    #[serde(default)]
+    pub pre_tokenizer: Value,
+    /// Null for none.
+    #[serde(default)]
+    pub post_processor: Value,
+    /// Vocabulary and what belongs to it.
+    #[serde(borrow)]
+    pub model: &'d RawValue,
+}
+
+#[derive(Debug, Deserialize)]
+struct AddedTokenDefinition {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    normalized: bool,
+    #[serde(default)]
+    special: bool,
+}
+
+/// A string of the vocabulary, borrowed where it has no escapes.
+#[derive(Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(transparent)]
+pub struct Entry<'d>(#[serde(borrow)] pub Cow<'d, str>);
+
+impl<'d> Definition<'d> {
+    /// Reads a definition.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(tokenizer_json: &'d str) -> Result<Self, String> {
+        serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())
+    }
+
+    /// The model, read as an engine wants it.
+    ///
+    /// # Errors
+    /// What is missing, or of another kind.
+    pub fn model<M: Deserialize<'d>>(&self) -> Result<M, String> {
+        serde_json::from_str(self.model.get()).map_err(|error| error.to_string())
+    }
+
+    /// The added tokens that are matched before normalization, and those that are matched after it.
+    ///
+    /// # Errors
+    /// Where their rules overlap in a way that the search does not follow.
+    pub fn added_tokens(&self, specials: Specials) -> Result<[Vec<AddedToken>; 2], String> {
+        let mut passes = [Vec::new(), Vec::new()];
+        for token in &self.added_tokens {
+            let pass = &mut passes[usize::from(token.normalized)];
+            if token.content.is_empty() || pass.iter().any(|other: &AddedToken| other.content == token.content) {
+                return Err(format!("its added token {:?} is empty or stands twice", token.content));
+            }
+            if token.content.starts_with(char::is_whitespace) && self.added_tokens.iter().any(|other| other.rstrip) {
+                return Err("one added token takes blanks along that may begin another".into());
+            }
+            pass.push(AddedToken {
+                content: token.content.clone(),
+                id: token.id,
+                single_word: token.single_word,
+                lstrip: token.lstrip,
+                rstrip: token.rstrip,
+                is_text: token.special && specials != Specials::Parse,
+            });
+        }
+        Ok(passes)
+    }
+}
+
+/// The type of a component; empty where there is none.
+pub fn kind(component: &Value) -> &str {
+    component["type"].as_str().unwrap_or_default()
+}

@@ -1,0 +1,265 @@
+//! Reads texts word by word: the loop that all fast engines share.
+//!
+//! A [`WordModel`] says where words begin and end and what the tokens of one word are. Everything else is here: added tokens, the cache of
+//! words already read, spans, and parts of long texts. A word is whatever the model can tokenize from its own bytes alone.
+
+use std::sync::Mutex;
+
+use super::added::{AddedTokens, Section};
+use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, key, n_inline, unpack};
+use super::{Engine, Piece, Tokens};
+
+/// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Words that are looked up together, before the tokens of the first are written: their cache misses overlap.
+const WORDS_TOGETHER: usize = 256;
+
+/// Tokens that so many words can have beside their keys.
+const BURST_TOKENS: usize = WORDS_TOGETHER * INLINE_TOKENS;
+
+/// Bytes of text a splitter should hand over at a time: its words stay in the first-level cache.
+pub const WINDOW_BYTES: usize = 4 * 1024;
+
+/// What is beside a stretch of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The document's start or end.
+    Document,
+    /// An added token.
+    AddedToken,
+    /// More of the text, which the model does not need to see.
+    Cut,
+}
+
+/// Text that is read as one: from the document's start, an added token or a cut to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch<'t> {
+    /// The text itself.
+    pub text: &'t str,
+    /// What comes before it.
+    pub before: Edge,
+    /// What comes after it.
+    pub after: Edge,
+}
+
+/// The words of a stretch, with what splitters need to find them.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Start and end in the stretch, in bytes, ascending; on character boundaries.
+    pub spans: Vec<(u32, u32)>,
+    /// For splitters: memory that is used again.
+    pub masks: Vec<[u64; 3]>,
+}
+
+/// A kind of tokenizer, as far as it differs from the others.
+pub trait WordModel: Send + Sync {
+    /// Appends the words from byte `from` of the stretch on, and returns where the words after them start; the length of the stretch
+    /// where there are none. Should stop after some [`WINDOW_BYTES`].
+    fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize;
+
+    /// Appends the tokens of a word; spans count from the word's start, in bytes, on character boundaries.
+    fn tokenize(&self, word: &str, tokens: &mut Tokens);
+
+    /// Appends the tokens of the first word of a stretch, where they may differ from those of the same word elsewhere.
+    fn tokenize_first(&self, word: &str, before: Edge, tokens: &mut Tokens) {
+        let _ = before;
+        self.tokenize(word, tokens);
+    }
+
+    /// May the stretch be cut at byte `at`, a character boundary inside it, because no word reaches across and none changes?
+    fn is_cut(&self, text: &str, at: usize) -> bool;
+
+    /// A line for people: what is read how.
+    fn explain(&self) -> String;
+}
+
+/// An engine made of a model.
+#[derive(Debug)]
+pub struct WordEngine<M> {
+    model: M,
+    added: AddedTokens,
+    /// Readers that are at rest: what they have in their caches serves the next call.
+    at_rest: Mutex<Vec<Box<Reader>>>,
+}
+
+/// What a thread needs to read: kept for the next call.
+#[derive(Debug, Default)]
+struct Reader {
+    cache: WordCache,
+    words: Words,
+    found: Vec<Inline>,
+    burst: Burst,
+    word_tokens: Tokens,
+}
+
+impl<M: WordModel> WordEngine<M> {
+    /// An engine that finds these added tokens in texts and reads the rest by this model.
+    pub fn new(model: M, added: AddedTokens) -> Self {
+        Self { model, added, at_rest: Mutex::new(Vec::new()) }
+    }
+
+    /// A reader at rest, or a new one. Never waits: after a fork the lock may be held by a thread that is no more.
+    fn reader(&self) -> Box<Reader> {
+        self.at_rest.try_lock().ok().and_then(|mut readers| readers.pop()).unwrap_or_default()
+    }
+
+    fn rest(&self, reader: Box<Reader>) {
+        if let Ok(mut readers) = self.at_rest.try_lock() {
+            readers.push(reader);
+        }
+    }
+
+    /// The cut at or after `from` in a stretch of `text`, if there is one before its end.
+    fn next_cut(&self, text: &str, from: usize) -> Option<usize> {
+        (from.max(1)..text.len()).find(|&at| text.is_char_boundary(at) && self.model.is_cut(text, at))
+    }
+}
+
+impl<M: WordModel> Engine for WordEngine<M> {
+    fn pieces(&self, text: &str) -> Vec<Piece> {
+        let (mut pieces, mut start) = (Vec::new(), 0);
+        for gap in self.added.gaps(text) {
+            // Strictly inside a gap, so that no added token and nothing beside one is cut.
+            while let Some(cut) = self.next_cut(&text[gap.clone()], (start + PIECE_BYTES).saturating_sub(gap.start)) {
+                pieces.push(Piece { context_start: start, own: start..gap.start + cut });
+                start = gap.start + cut;
+            }
+        }
+        pieces.push(Piece { context_start: start, own: start..text.len() });
+        pieces
+    }
+
+    fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
+        let own = &text[piece.own.clone()];
+        tokens.reserve(own.len() / 4);
+        let mut reader = self.reader();
+        let mut before = if piece.own.start == 0 { Edge::Document } else { Edge::Cut };
+        for section in self.added.sections(own) {
+            match section {
+                Section::Token(range, id) => {
+                    tokens.push(id, (position(piece, range.start), position(piece, range.end)));
+                    before = Edge::AddedToken;
+                }
+                Section::Text(range) => {
+                    let after = match () {
+                        () if range.end < own.len() => Edge::AddedToken,
+                        () if piece.own.end < text.len() => Edge::Cut,
+                        () => Edge::Document,
+                    };
+                    let base = position(piece, range.start);
+                    reader.read(&self.model, &Stretch { text: &own[range], before, after }, base, tokens);
+                }
+            }
+        }
+        self.rest(reader);
+        Ok(())
+    }
+
+    fn explain(&self) -> String {
+        self.model.explain()
+    }
+}
+
+fn position(piece: &Piece, at: usize) -> u32 {
+    (piece.own.start + at) as u32
+}
+
+impl Reader {
+    /// Appends the tokens of a stretch that starts at byte `base` of its document.
+    fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, tokens: &mut Tokens) {
+        let (mut from, mut is_first) = (0, true);
+        while from < stretch.text.len() {
+            self.words.spans.clear();
+            from = model.split(stretch, from, &mut self.words);
+            let spans = std::mem::take(&mut self.words.spans);
+            let mut rest = spans.as_slice();
+            if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
+                self.word_tokens.clear();
+                model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, &mut self.word_tokens);
+                tokens.extend_shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, base + start);
+                (rest, is_first) = (others, false);
+            }
+            for together in rest.chunks(WORDS_TOGETHER) {
+                self.look_up(stretch.text, together);
+                self.write(model, stretch.text, together, base, tokens);
+            }
+            self.words.spans = spans;
+        }
+    }
+
+    /// What the cache has for each of the words, one after the other without waiting for any.
+    fn look_up(&mut self, text: &str, words: &[(u32, u32)]) {
+        let (cache, bytes) = (&self.cache, text.as_bytes());
+        self.found.clear();
+        self.found.extend(words.iter().map(|&(start, end)| {
+            let length = (end - start) as usize;
+            // A long word has no key; one of no length is in no cache.
+            cache.probe(if length <= KEY_BYTES { key(bytes, start as usize, length) } else { 0 })
+        }));
+    }
+
+    /// Appends the tokens of words that were looked up.
+    fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, tokens: &mut Tokens) {
+        for (i, &(start, end)) in words.iter().enumerate() {
+            if let Some(n_tokens) = n_inline(&self.found[i]) {
+                self.burst.write(&self.found[i], n_tokens, base + start);
+            } else {
+                self.burst.flush(tokens);
+                self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
+            }
+        }
+        self.burst.flush(tokens);
+    }
+
+    /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
+    #[inline(never)]
+    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
+        match self.cache.find(word.as_bytes()) {
+            Known::Inline(found, n_tokens) => {
+                self.burst.write(&found, n_tokens, start);
+                self.burst.flush(tokens);
+            }
+            Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
+            Known::Nothing => {
+                self.word_tokens.clear();
+                model.tokenize(word, &mut self.word_tokens);
+                tokens.extend_shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, start);
+                self.cache.insert(word.as_bytes(), &self.word_tokens);
+            }
+        }
+    }
+}
+
+/// Tokens on their way to [`Tokens`]: every word stores three, wanted or not, because a loop over their number would mispredict.
+#[derive(Debug)]
+struct Burst {
+    ids: [u32; BURST_TOKENS],
+    byte_spans: [(u32, u32); BURST_TOKENS],
+    n_tokens: usize,
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self { ids: [0; BURST_TOKENS], byte_spans: [(0, 0); BURST_TOKENS], n_tokens: 0 }
+    }
+}
+
+impl Burst {
+    #[inline]
+    fn write(&mut self, found: &Inline, n_tokens: usize, start: u32) {
+        let slots = self.n_tokens..self.n_tokens + INLINE_TOKENS;
+        let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
+        for i in 0..INLINE_TOKENS {
+            let (id, from, to) = unpack(found[i]);
+            (ids[i], byte_spans[i]) = (id, (start + from, start + to));
+        }
+        self.n_tokens += n_tokens;
+    }
+
+    fn flush(&mut self, tokens: &mut Tokens) {
+        tokens.ids.extend_from_slice(&self.ids[..self.n_tokens]);
+        tokens.byte_spans.extend_from_slice(&self.byte_spans[..self.n_tokens]);
+        self.n_tokens = 0;
+    }
+}
