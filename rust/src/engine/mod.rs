@@ -7,6 +7,7 @@ mod definition;
 mod general;
 mod select;
 mod trie;
+mod wordpiece;
 mod words;
 
 use std::ops::Range;
@@ -93,10 +94,23 @@ pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens
     Ok(tokens)
 }
 
+/// A tokenizer that was read, and who reads texts with it.
+pub struct Loaded {
+    /// The oracle: also for what is not text, templates and ids.
+    pub general: std::sync::Arc<GeneralEngine>,
+    /// The engine for texts.
+    pub engine: Box<dyn Engine>,
+}
+
 /// Reads a `tokenizer.json` and picks the engine for it.
 ///
 /// # Errors
 /// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
-pub fn load(tokenizer_json: &str, specials: crate::config::Specials) -> Result<GeneralEngine> {
-    GeneralEngine::new(tokenizer_json, specials)
+pub fn load(tokenizer_json: &str, specials: crate::config::Specials) -> Result<Loaded> {
+    let general = std::sync::Arc::new(GeneralEngine::new(tokenizer_json, specials)?);
+    let engine = match select::fast(tokenizer_json, specials, &general) {
+        Ok(engine) => engine,
+        Err(reason) => Box::new(select::Fallback { engine: general.clone(), reason }),
+    };
+    Ok(Loaded { general, engine })
 }

@@ -1,9 +1,12 @@
 //! Which engine reads a tokenizer: a fast one where it knows every component exactly, otherwise the general one.
 
+use std::sync::Arc;
+
 use super::added::AddedTokens;
 use super::definition::Definition;
+use super::wordpiece::WordPiece;
 use super::words::{WordEngine, WordModel};
-use super::{Engine, GeneralEngine, encode_all};
+use super::{Engine, GeneralEngine, Piece, Tokens, encode_all};
 use crate::config::Specials;
 
 /// Texts on which a fast engine has to agree with the general one before it is used: words, case, numbers, blanks of all kinds,
@@ -34,8 +37,7 @@ pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -
         return Err("specials=\"error\" is checked by the general engine".into());
     }
     let definition = Definition::parse(tokenizer_json)?;
-    let _ = (&definition, general);
-    Err("no fast engine knows it".into())
+    checked(WordPiece::new(&definition)?, &definition, specials, general)
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes.
@@ -49,5 +51,27 @@ pub fn checked<M: WordModel + 'static>(
     match PROBES.iter().find(|probe| encode_all(&engine, probe) != encode_all(general, probe)) {
         None => Ok(Box::new(engine)),
         Some(probe) => Err(format!("the fast engine did not agree with it on the text {probe:?}")),
+    }
+}
+
+/// The general engine, with the reason why it was taken.
+pub struct Fallback {
+    /// Who reads.
+    pub engine: Arc<GeneralEngine>,
+    /// Why no fast engine does.
+    pub reason: String,
+}
+
+impl Engine for Fallback {
+    fn pieces(&self, text: &str) -> Vec<Piece> {
+        self.engine.pieces(text)
+    }
+
+    fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
+        self.engine.encode(text, piece, tokens)
+    }
+
+    fn explain(&self) -> String {
+        format!("{}\nfast engine: none, because {}", self.engine.explain(), self.reason)
     }
 }

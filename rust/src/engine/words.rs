@@ -61,7 +61,13 @@ pub trait WordModel: Send + Sync {
     /// Appends the tokens of a word; spans count from the word's start, in bytes, on character boundaries.
     fn tokenize(&self, word: &str, tokens: &mut Tokens);
 
-    /// Appends the tokens of the first word of a stretch, where they may differ from those of the same word elsewhere.
+    /// May the first word of a stretch have other tokens than the same word elsewhere? Then it is read by [`WordModel::tokenize_first`].
+    fn reads_first_apart(&self, before: Edge) -> bool {
+        let _ = before;
+        false
+    }
+
+    /// Appends the tokens of the first word of a stretch.
     fn tokenize_first(&self, word: &str, before: Edge, tokens: &mut Tokens) {
         let _ = before;
         self.tokenize(word, tokens);
@@ -168,7 +174,7 @@ fn position(piece: &Piece, at: usize) -> u32 {
 impl Reader {
     /// Appends the tokens of a stretch that starts at byte `base` of its document.
     fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, tokens: &mut Tokens) {
-        let (mut from, mut is_first) = (0, true);
+        let (mut from, mut is_first) = (0, model.reads_first_apart(stretch.before));
         while from < stretch.text.len() {
             self.words.spans.clear();
             from = model.split(stretch, from, &mut self.words);
