@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, key, n_inline, unpack};
+use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, id_of, key, n_inline, span_of};
 use super::{Engine, Piece, Tokens};
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
@@ -207,23 +207,23 @@ impl Reader {
 
     /// Appends the tokens of words that were looked up.
     fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, tokens: &mut Tokens) {
-        for (i, &(start, end)) in words.iter().enumerate() {
-            if let Some(n_tokens) = n_inline(&self.found[i]) {
-                self.burst.write(&self.found[i], n_tokens, base + start);
-            } else {
-                self.burst.flush(tokens);
+        let mut at = 0;
+        while at < words.len() {
+            at += self.burst.write(&self.found[at..], &words[at..], base);
+            self.burst.flush(tokens);
+            if let Some(&(start, end)) = words.get(at) {
                 self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
+                at += 1;
             }
         }
-        self.burst.flush(tokens);
     }
 
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
         match self.cache.find(word.as_bytes()) {
-            Known::Inline(found, n_tokens) => {
-                self.burst.write(&found, n_tokens, start);
+            Known::Inline(found) => {
+                self.burst.write(&[found], &[(0, 0)], start);
                 self.burst.flush(tokens);
             }
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
@@ -241,31 +241,41 @@ impl Reader {
 #[derive(Debug)]
 struct Burst {
     ids: [u32; BURST_TOKENS],
-    byte_spans: [(u32, u32); BURST_TOKENS],
+    /// Start in the low half, end in the high half.
+    byte_spans: [u64; BURST_TOKENS],
     n_tokens: usize,
 }
 
 impl Default for Burst {
     fn default() -> Self {
-        Self { ids: [0; BURST_TOKENS], byte_spans: [(0, 0); BURST_TOKENS], n_tokens: 0 }
+        Self { ids: [0; BURST_TOKENS], byte_spans: [0; BURST_TOKENS], n_tokens: 0 }
     }
 }
 
 impl Burst {
+    /// Stores the tokens of words up to the first whose tokens are not beside its key, and returns how many words that were.
     #[inline]
-    fn write(&mut self, found: &Inline, n_tokens: usize, start: u32) {
-        let slots = self.n_tokens..self.n_tokens + INLINE_TOKENS;
-        let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
-        for i in 0..INLINE_TOKENS {
-            let (id, from, to) = unpack(found[i]);
-            (ids[i], byte_spans[i]) = (id, (start + from, start + to));
+    fn write(&mut self, found: &[Inline], words: &[(u32, u32)], base: u32) -> usize {
+        let (mut n_words, mut n_tokens) = (0, self.n_tokens);
+        for (tokens, &(start, _)) in found.iter().zip(words) {
+            let Some(n_inline) = n_inline(tokens) else { break };
+            let both = u64::from(base + start) * 0x1_0000_0001;
+            let slots = n_tokens..n_tokens + INLINE_TOKENS;
+            let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
+            for i in 0..INLINE_TOKENS {
+                ids[i] = id_of(tokens[i]);
+                byte_spans[i] = both + span_of(tokens[i]);
+            }
+            n_tokens += n_inline;
+            n_words += 1;
         }
-        self.n_tokens += n_tokens;
+        self.n_tokens = n_tokens;
+        n_words
     }
 
     fn flush(&mut self, tokens: &mut Tokens) {
         tokens.ids.extend_from_slice(&self.ids[..self.n_tokens]);
-        tokens.byte_spans.extend_from_slice(&self.byte_spans[..self.n_tokens]);
+        tokens.byte_spans.extend(self.byte_spans[..self.n_tokens].iter().map(|&span| (span as u32, (span >> 32) as u32)));
         self.n_tokens = 0;
     }
 }
