@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::boundary::Breaks;
 use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
-use crate::engine::{Engine, Tokens, encode_all};
+use crate::engine::{Engine, SHORT_TEXT_BYTES, Tokens, encode_all};
 use crate::error::{Error, Result};
 use crate::offsets::CharIndex;
 use crate::parallel;
@@ -119,7 +119,9 @@ impl Reader {
     /// [`Error::Document`] for the first document that the tokenizer refuses.
     pub fn plan(&self, documents: &[&str]) -> Result<Plan> {
         // Long documents first, one at a time, each on all threads; then the short ones, one a thread.
-        let long = |text: &str| self.n_threads > 1 && self.engine.pieces(text).len() > self.n_threads;
+        let has_a_part_for_each =
+            |text: &str| text.len() > self.n_threads * SHORT_TEXT_BYTES && self.engine.pieces(text).len() > self.n_threads;
+        let long = |text: &str| self.n_threads > 1 && has_a_part_for_each(text);
         let mut long_ones: Vec<Option<DocumentPlan>> = Vec::with_capacity(documents.len());
         for (index, text) in documents.iter().enumerate() {
             long_ones.push(long(text).then(|| self.plan_document(index, text, self.n_threads)).transpose()?);
@@ -131,15 +133,11 @@ impl Reader {
     }
 
     fn plan_document(&self, index: usize, text: &str, n_threads: usize) -> Result<DocumentPlan> {
-        let tokens = self.tokenize(text, n_threads).map_err(|message| Error::document(index, message))?;
+        let mut tokens = self.tokenize(text, n_threads).map_err(|message| Error::document(index, message))?;
         let breaks = Breaks::find(text, &tokens, self.config.boundary);
         let cut = plan_chunks(tokens.ids.len(), &self.config, &breaks);
         let chosen = choose(self.config.select, &tokens.ids, &cut);
         let char_index = CharIndex::new(text);
-        let char_spans: Vec<_> = match self.offsets {
-            Offsets::EachToken => tokens.byte_spans.iter().map(|&span| char_index.char_span(span)).collect(),
-            Offsets::ChunksOnly => Vec::new(),
-        };
         let mut n_read = 0;
         let chunks = chosen.into_iter().map(|chunk| {
             let tokens_of_chunk = cut[chunk].clone();
@@ -149,6 +147,13 @@ impl Reader {
             Chunk { tokens: tokens_of_chunk, char_span, n_fresh }
         });
         let chunks = chunks.collect();
+        let char_spans = match self.offsets {
+            Offsets::EachToken => {
+                char_index.to_char_spans(&mut tokens.byte_spans);
+                tokens.byte_spans
+            }
+            Offsets::ChunksOnly => Vec::new(),
+        };
         Ok(DocumentPlan { ids: tokens.ids, char_spans, chunks, n_chunks_before_select: cut.len() })
     }
 
@@ -246,9 +251,9 @@ impl Plan {
     }
 
     fn ids<T: RowId>(&self, chosen: &[(usize, &Chunk)], width: usize, frame: &Frame, format: &RowFormat) -> Vec<T> {
-        let mut ids = vec![T::from_id(format.pad_id); chosen.len() * width];
+        let mut ids = vec![T::default(); chosen.len() * width];
         fill_rows(&mut ids, chosen, width, format.n_threads, |row, document, chunk| {
-            write_ids(row, frame, &self.documents[document].ids[chunk.tokens.clone()], format.padding_side);
+            write_ids(row, frame, &self.documents[document].ids[chunk.tokens.clone()], format.pad_id, format.padding_side);
         });
         ids
     }

@@ -1,48 +1,89 @@
 //! Byte positions to character positions, the unit of Python's `text[start:end]`.
 
-/// Bytes between two stored counts. A lookup reads at most this many bytes; the table costs 4 bytes for each block.
+/// Bytes of a block: one bit each of a `u64`.
 const BLOCK_BYTES: usize = 64;
 
-/// Answers "how many characters lie before this byte" for one text. ASCII text needs no table.
+/// Answers "how many characters lie before this byte" for one text, each time in the same few steps. ASCII text needs no table.
 #[derive(Debug)]
-pub struct CharIndex<'t> {
-    bytes: &'t [u8],
-    chars_before_block: Option<Vec<u32>>,
+pub struct CharIndex {
+    n_bytes: u32,
+    blocks: Option<Vec<Block>>,
 }
 
-impl<'t> CharIndex<'t> {
+/// 64 bytes of a text: characters are counted by the bytes that begin none.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    /// Continuation bytes before the block.
+    n_before: u32,
+    /// Which bytes of the block are continuation bytes. Two halves, because a `u64` would pad the struct to 16 bytes.
+    continuation: [u32; 2],
+}
+
+impl CharIndex {
     /// Reads the text once.
-    pub fn new(text: &'t str) -> Self {
+    pub fn new(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let chars_before_block = (!bytes.is_ascii()).then(|| {
-            let counts = bytes.chunks(BLOCK_BYTES).scan(0, |n_chars, block| {
-                let before = *n_chars;
-                *n_chars += count_chars(block);
-                Some(before)
-            });
-            counts.collect()
-        });
-        Self { bytes, chars_before_block }
+        Self { n_bytes: bytes.len() as u32, blocks: (!bytes.is_ascii()).then(|| blocks(bytes)) }
     }
 
     /// Characters before byte `byte`; a position past the end counts as the end.
     pub fn char_at(&self, byte: u32) -> u32 {
-        let Some(before) = &self.chars_before_block else { return byte };
-        let byte = (byte as usize).min(self.bytes.len());
-        // A position on the last block's far edge has no block of its own.
-        let block = (byte / BLOCK_BYTES).min(before.len() - 1);
-        before[block] + count_chars(&self.bytes[block * BLOCK_BYTES..byte])
+        self.blocks.as_ref().map_or(byte, |blocks| char_at(blocks, byte.min(self.n_bytes)))
     }
 
     /// A byte span in characters.
     pub fn char_span(&self, (start, end): (u32, u32)) -> (u32, u32) {
         (self.char_at(start), self.char_at(end))
     }
+
+    /// Byte spans in characters, in their place.
+    pub fn to_char_spans(&self, spans: &mut [(u32, u32)]) {
+        let Some(blocks) = &self.blocks else { return };
+        for (start, end) in spans {
+            *start = char_at(blocks, (*start).min(self.n_bytes));
+            *end = char_at(blocks, (*end).min(self.n_bytes));
+        }
+    }
 }
 
-/// Characters that begin in `bytes`: everything but UTF-8 continuation bytes.
-fn count_chars(bytes: &[u8]) -> u32 {
-    bytes.iter().filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000).count() as u32
+/// The blocks of a text, and one for a position on the last one's far edge.
+fn blocks(bytes: &[u8]) -> Vec<Block> {
+    let mut n_before = 0;
+    let (whole, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    let mut last = [0; BLOCK_BYTES];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut block = |bytes: &[u8; BLOCK_BYTES]| {
+        let mask = continuation_mask(bytes);
+        let block = Block { n_before, continuation: [mask as u32, (mask >> 32) as u32] };
+        n_before += mask.count_ones();
+        block
+    };
+    let mut blocks: Vec<Block> = Vec::with_capacity(whole.len() + 1);
+    blocks.extend(whole.iter().map(&mut block));
+    blocks.push(block(&last));
+    blocks
+}
+
+/// Bit `i` says whether byte `i` is a continuation byte, that is, has the upper two bits `10`.
+fn continuation_mask(bytes: &[u8; BLOCK_BYTES]) -> u64 {
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().rev().fold(0, |mask, word| {
+        let word = u64::from_le_bytes(*word);
+        let upper_bits = (word & !(word << 1)) >> 7 & 0x0101_0101_0101_0101;
+        // The product has bit 0 of byte `i` at bit `56 + i`, and no two terms meet, so that nothing carries.
+        mask << 8 | upper_bits.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    })
+}
+
+#[inline]
+fn char_at(blocks: &[Block], byte: u32) -> u32 {
+    let Block { n_before, continuation: [low, high] } = blocks[byte as usize / BLOCK_BYTES];
+    let mask = u64::from(low) | u64::from(high) << 32;
+    // Most blocks of most texts are ASCII, and counting bits without an instruction for it costs as much as all the rest.
+    if mask == 0 {
+        return byte - n_before;
+    }
+    byte - n_before - (mask & ((1 << (byte % BLOCK_BYTES as u32)) - 1)).count_ones()
 }
 
 /// Byte position of every character of `text`, and of its end; `None` for ASCII, where both are the same.
@@ -56,12 +97,25 @@ mod tests {
 
     #[test]
     fn every_character_start_is_counted_right() {
-        for text in ["", "plain", "naïve café 中文 🇩🇪 end", &"é".repeat(100), &"a中🎉".repeat(50)] {
+        for text in
+            ["", "plain", "naïve café 中文 🇩🇪 end", &"é".repeat(100), &"é".repeat(96), &"a中🎉".repeat(50), &("x".repeat(200) + "é")]
+        {
             let index = CharIndex::new(text);
             let ends = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
             for (n_chars, byte) in ends.enumerate() {
                 assert_eq!(index.char_at(byte as u32), n_chars as u32, "{text} at {byte}");
             }
+            assert_eq!(index.char_at(text.len() as u32 + 1).min(text.len() as u32), index.char_at(text.len() as u32), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_are_converted_one_by_one() {
+        for text in ["plain text", "naïve café 中文"] {
+            let index = CharIndex::new(text);
+            let mut spans: Vec<(u32, u32)> = text.char_indices().map(|(byte, c)| (byte as u32, (byte + c.len_utf8()) as u32)).collect();
+            index.to_char_spans(&mut spans);
+            assert!(spans.iter().zip(0..).all(|(&span, n_chars)| span == (n_chars, n_chars + 1)), "{spans:?}");
         }
     }
 

@@ -1,4 +1,6 @@
-//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a buffer is written once.
+//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a buffer is written once, over the zeros that its memory comes with.
+
+use std::ops::Range;
 
 use crate::special::{FixedToken, Frame};
 
@@ -12,7 +14,7 @@ pub enum Side {
 }
 
 /// An element type of `input_ids`.
-pub trait RowId: Copy + Send + Sync + 'static {
+pub trait RowId: Copy + Default + Send + Sync + 'static {
     /// A vocabulary id in this type.
     fn from_id(id: u32) -> Self;
 }
@@ -29,32 +31,36 @@ impl RowId for i32 {
     }
 }
 
-/// Where in a row of `width` the chunk's own tokens go.
-pub fn content_start(frame: &Frame, n_content: usize, width: usize, side: Side) -> usize {
-    let n_padding = match side {
-        Side::Left => width - frame.n_tokens() - n_content,
-        Side::Right => 0,
-    };
-    n_padding + frame.before.len()
+/// Where in a row of `width` the row's own tokens begin, and where padding after them does.
+fn token_range(frame: &Frame, n_content: usize, width: usize, side: Side) -> Range<usize> {
+    let n_tokens = frame.n_tokens() + n_content;
+    match side {
+        Side::Left => width - n_tokens..width,
+        Side::Right => 0..n_tokens,
+    }
 }
 
-/// Fills a row that so far holds the pad id everywhere.
-pub fn write_ids<T: RowId>(row: &mut [T], frame: &Frame, content: &[u32], side: Side) {
-    let start = content_start(frame, content.len(), row.len(), side);
-    let (before, rest) = row[start - frame.before.len()..].split_at_mut(frame.before.len());
+/// Writes all of a row.
+pub fn write_ids<T: RowId>(row: &mut [T], frame: &Frame, content: &[u32], pad_id: u32, side: Side) {
+    let tokens = token_range(frame, content.len(), row.len(), side);
+    let (rest, padding_after) = row.split_at_mut(tokens.end);
+    let (padding_before, rest) = rest.split_at_mut(tokens.start);
+    let (before, rest) = rest.split_at_mut(frame.before.len());
     let (middle, after) = rest.split_at_mut(content.len());
+    padding_before.fill(T::from_id(pad_id));
     write(before, frame.before.iter().map(|token: &FixedToken| token.id));
     write(middle, content.iter().copied());
     write(after, frame.after.iter().map(|token| token.id));
+    padding_after.fill(T::from_id(pad_id));
 }
 
 fn write<T: RowId>(row: &mut [T], ids: impl Iterator<Item = u32>) {
     row.iter_mut().zip(ids).for_each(|(slot, id)| *slot = T::from_id(id));
 }
 
-/// Fills the offsets of a row that so far holds `(0, 0)` everywhere. Fixed tokens keep `(0, 0)`: they stand in no document.
+/// Writes the offsets of a row that so far holds `(0, 0)` everywhere. Fixed tokens and padding keep it: they stand in no document.
 pub fn write_offsets(row: &mut [[i32; 2]], frame: &Frame, char_spans: &[(u32, u32)], side: Side) {
-    let start = content_start(frame, char_spans.len(), row.len(), side);
+    let start = token_range(frame, char_spans.len(), row.len(), side).start + frame.before.len();
     let slots = row[start..].iter_mut().zip(char_spans);
     slots.for_each(|(slot, &(from, to))| *slot = [from as i32, to as i32]);
 }
@@ -71,11 +77,11 @@ mod tests {
     #[test]
     fn padding_goes_to_its_side() {
         let mut row = [0_i64; 7];
-        write_ids(&mut row, &frame(), &[8, 9], Side::Right);
-        assert_eq!(row, [1, 8, 9, 2, 3, 0, 0]);
+        write_ids(&mut row, &frame(), &[8, 9], 5, Side::Right);
+        assert_eq!(row, [1, 8, 9, 2, 3, 5, 5]);
         let mut row = [0_i32; 7];
-        write_ids(&mut row, &frame(), &[8, 9], Side::Left);
-        assert_eq!(row, [0, 0, 1, 8, 9, 2, 3]);
+        write_ids(&mut row, &frame(), &[8, 9], 5, Side::Left);
+        assert_eq!(row, [5, 5, 1, 8, 9, 2, 3]);
     }
 
     #[test]

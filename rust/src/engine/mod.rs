@@ -66,6 +66,9 @@ pub struct Piece {
     pub own: Range<usize>,
 }
 
+/// No longer than this, a text is read as one part: finding its parts would only cost time.
+pub const SHORT_TEXT_BYTES: usize = 64 * 1024;
+
 /// A tokenizer.
 pub trait Engine: Send + Sync {
     /// Parts of `text` whose tokens, one part after the other, are the tokens of the whole. An engine that cannot prove a cut safe
@@ -88,6 +91,10 @@ pub trait Engine: Send + Sync {
 /// As [`Engine::encode`].
 pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens, String> {
     let mut tokens = Tokens::default();
+    if text.len() <= SHORT_TEXT_BYTES {
+        engine.encode(text, &Piece { context_start: 0, own: 0..text.len() }, &mut tokens)?;
+        return Ok(tokens);
+    }
     for piece in engine.pieces(text) {
         engine.encode(text, &piece, &mut tokens)?;
     }
