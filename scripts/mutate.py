@@ -57,9 +57,9 @@ def read_plan(path: Path) -> Plan:
     return Plan(tuple(table["tests"]), float(table["timeout_seconds"]), mutants)
 
 
-def mutated(mutant: Mutant) -> str:
-    """Give the text of the file with the mistake in it."""
-    text = (REPOSITORY / mutant.file).read_text(encoding="utf-8")
+def mutated(mutant: Mutant, tree: Path) -> str:
+    """Give the text of the file in ``tree`` with the mistake in it."""
+    text = (tree / mutant.file).read_text(encoding="utf-8")
     n_places = text.count(mutant.old)
     if n_places != 1:
         raise BadMutantError(f"{mutant.file}: {mutant.old!r} stands there {n_places} times; give a line that stands there once")
@@ -123,7 +123,7 @@ def try_mutant(mutant: Mutant, plan: Plan) -> str:
     """Apply a mutant to the copy, run the tests and take it back."""
     target = COPY / mutant.file
     original = target.read_text(encoding="utf-8")
-    target.write_text(mutated(mutant), encoding="utf-8")
+    target.write_text(mutated(mutant, COPY), encoding="utf-8")
     try:
         if target.suffix == ".rs":
             build()
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = tuple(m for m in plan.mutants if options.only in f"{m.file}: {m.why}")
     if options.list:
         for mutant in chosen:
-            mutated(mutant)
+            mutated(mutant, REPOSITORY)
             print(f"{mutant.file}: {mutant.why}")
         return 0
     return int(run(Plan(plan.tests, plan.timeout_seconds, chosen)) > 0)

@@ -103,10 +103,7 @@ def merge(n_tokens: int, room: int, overlap: int) -> list[Window]:
     start, end = windows[-1]
     if len(windows) < 2 or 2 * (end - start) >= room:
         return windows
-    first = windows[-2][0]
-    if end - first <= room:
-        return [*windows[:-2], (first, end)]
-    return [*windows[:-2], *evenly(first, end, 2, overlap)]
+    return [*windows[:-2], *evenly(windows[-2][0], end, 2, overlap)]
 
 
 TAILS = {"keep": keep, "backfill": backfill, "balance": balance, "merge": merge}
