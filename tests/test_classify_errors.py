@@ -52,8 +52,10 @@ def test_options_that_are_not_allowed_are_refused(folder: Path, options: dict, m
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("law", "is a str"),
-        (3, "is a int"),
+        ("law", "is of type str"),
+        (3, "is of type int"),
+        ({"law", "art"}, "is of type set"),
+        (["law", "art\ud800"], "UTF-8 can hold"),
         ([], "at least two"),
         (["law"], "at least two"),
         (["law", "art", "law"], "repeats 'law'"),

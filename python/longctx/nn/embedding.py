@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers.utils.hub import cached_file
 
-from longctx.errors import MissingDependencyError, ModelError
+from longctx.errors import MissingDependencyError, ModelError, ModelLoadError, one_line
 
 Pooling = Literal["mean", "first"]
-POOLINGS: dict[Any, Pooling] = {
+POOLINGS: dict[str, Pooling] = {
     "mean": "mean",
     "cls": "first",
     "pooling_mode_mean_tokens": "mean",
@@ -48,16 +48,27 @@ def read_pooling(name: str) -> Pooling:
 
     Raises:
         ModelError: it pools in a way that is neither the mean nor the first token.
+        ModelLoadError: the configuration is damaged.
     """
     path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else _from_hub(name)
     if path is None or not path.is_file():
         return "mean"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _pooling_config(path)
     modes = config.get("pooling_mode") or [key for key, is_on in config.items() if key.startswith("pooling_mode_") and is_on is True]
     mode = modes[0] if isinstance(modes, list) and len(modes) == 1 else modes
-    if mode not in POOLINGS:
+    if not isinstance(mode, str) or mode not in POOLINGS:
         raise ModelError(f"{name} pools its tokens by {mode!r}; encoders that pool by the mean or by the first token can be used.")
     return POOLINGS[mode]
+
+
+def _pooling_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{str(path)!r} cannot be read ({one_line(error)}); mend it, or remove it to pool by the mean.") from error
+    if not isinstance(config, dict):
+        raise ModelLoadError(f"{str(path)!r} holds a {type(config).__name__} where an object is needed; mend it, or remove it.")
+    return config
 
 
 def _from_hub(name: str) -> Path | None:
