@@ -26,7 +26,7 @@ def document_progress(progress: bool | str, n_documents: int | None) -> Iterator
     """
     if progress not in ("auto", True, False):
         raise ConfigError(f"progress={progress!r}: use 'auto', True or False.")
-    if progress is False or (progress == "auto" and not sys.stderr.isatty()):
+    if progress is False or (progress == "auto" and (sys.stderr is None or not sys.stderr.isatty())):
         yield lambda _: None
         return
     with _bar() as bar:
