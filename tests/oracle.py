@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
@@ -121,6 +122,19 @@ def selected(n_chunks: int, select: str | None, max_chunks: int | None) -> list[
     assert select == "head_tail"
     n_last = max_chunks // 2
     return everything[: max_chunks - n_last] + everything[n_chunks - n_last :]
+
+
+def tfidf(ids: list[int], windows: list[Window], max_chunks: int) -> list[int]:
+    """The chunks whose tokens are, on average, rarest in the other chunks; of equals the earlier."""
+    chunks = [ids[start:end] for start, end in windows]
+    if len(chunks) <= max_chunks:
+        return list(range(len(chunks)))
+
+    def rarity(token: int) -> float:
+        return math.log(len(chunks) / sum(token in chunk for chunk in chunks))
+
+    scores = [sum(rarity(token) for token in chunk) / max(len(chunk), 1) for chunk in chunks]
+    return sorted(sorted(range(len(chunks)), key=lambda i: (-scores[i], i))[:max_chunks])
 
 
 def fresh_tokens(windows: list[Window]) -> list[int]:

@@ -176,6 +176,15 @@ def test_limits_that_say_nothing_are_no_limits(tmp_path: Path) -> None:
             Chunker(tmp_path, max_tokens=None)
 
 
+def test_a_row_is_as_long_as_the_lesser_of_what_tokenizer_and_model_allow(tmp_path: Path) -> None:
+    written(tmp_path, built("roberta_like").to_str())
+    # RoBERTa counts positions from the padding id + 1, so that its table of 34 serves rows of 32.
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta", "max_position_embeddings": 34, "pad_token_id": 1}))
+    for limit, expected in ((None, 32), (20, 20), (1e30, 32), (40, 32)):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": limit}))
+        assert Chunker(tmp_path, max_tokens=None, overlap_tokens=0).max_tokens == expected
+
+
 def test_a_tokenizer_with_parts_in_python_is_a_tokenizer_error() -> None:
     class Splitter:
         def pre_tokenize(self, text: Any) -> None: ...

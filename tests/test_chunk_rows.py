@@ -95,6 +95,10 @@ def test_token_type_ids_are_the_tokenizers_or_all_zero(lengths: sts.Lengths, tex
         assert batch.token_type_ids[i].tolist() == row
 
 
+def test_roberta_and_t5_have_no_token_types() -> None:
+    assert not any(Chunker(built(name), max_tokens=8, overlap_tokens=0).has_token_type_ids for name in ("roberta_like", "t5_like"))
+
+
 def test_bert_and_xlnet_have_token_types_and_their_own_padding() -> None:
     assert Chunker(built("bert_like"), max_tokens=8, overlap_tokens=0).has_token_type_ids
     xlnet = Chunker(built("xlnet_like"), max_tokens=8, overlap_tokens=0)
