@@ -36,6 +36,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"overlap_tokens": 30}, "overlap_tokens=30"),
         ({"overlap_tokens": -1}, "overlap_tokens=-1"),
         ({"device": "quantum"}, "device='quantum'"),
+        ({"device": "cuda:99"}, "device='cuda:99'"),
+        ({"device": "meta"}, "device='meta' cannot be used here"),
+        ({"device": "xpu:99"}, "device='xpu:99' cannot be used here"),
         ({"dtype": "int3"}, "dtype='int3'"),
         ({"token_budget": 0}, "token_budget=0"),
         ({"token_budget": "big"}, "token_budget='big'"),
@@ -134,6 +137,14 @@ DAMAGED = {
     "a tokenizer of something else": ("tokenizer.json", b"[]"),
     "a tokenizer config that is a list": ("tokenizer_config.json", b"[]"),
 }
+
+
+def test_a_limit_of_the_wrong_kind_is_refused(folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": "x"}))
+    with pytest.raises(longctx.LongctxError, match="model_max_length='x'"):
+        chunk_and_classify("a", tmp_path)
 
 
 @pytest.mark.parametrize("kind", sorted(DAMAGED))

@@ -161,7 +161,7 @@ def _definition_of(tokenizer: Any, name: str) -> str:
 
 
 def _from_transformers(tokenizer: Any) -> TokenizerSpec:
-    limit = tokenizer.model_max_length
+    limit = _setting({"model_max_length": tokenizer.model_max_length}, "model_max_length", int | float)
     has_pad_token = tokenizer.pad_token_id is not None
     name = tokenizer.name_or_path or type(tokenizer).__name__
     return TokenizerSpec(
@@ -171,7 +171,7 @@ def _from_transformers(tokenizer: Any) -> TokenizerSpec:
         pad_token_type_id=tokenizer.pad_token_type_id,
         padding_side=tokenizer.padding_side,
         has_token_type_ids="token_type_ids" in tokenizer.model_input_names,
-        model_max_tokens=int(limit) if limit and limit < _NO_LIMIT else None,
+        model_max_tokens=int(limit) if limit is not None and 0 < limit < _NO_LIMIT else None,
         has_pad_token=has_pad_token,
     )
 
