@@ -69,7 +69,8 @@ fn merge(chunks: &mut Vec<Range<usize>>, n_tokens: usize, config: &ChunkConfig, 
     if 2 * last.len() >= room {
         return;
     }
-    // The second half must fit a row too, which bounds how early the first may end.
+    // The second half must fit a row too. The boundary nearest to the middle leaves it that room anyway, because the end of the first of
+    // the two chunks is among the strongest; the bound makes it hold for any other choice.
     let earliest = (start + overlap + 1).max(n_tokens + overlap - room);
     let end = breaks.nearest_in(earliest, start + (n_tokens - start + overlap).div_ceil(2), start + room);
     chunks.truncate(chunks.len() - 2);

@@ -31,9 +31,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         torch.zeros(1, device=picked).item()  # the one question that every kind of device answers; "meta" holds no values
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError(
-            f"device={device!r} cannot be used here ({one_line(error)}); use 'auto', 'cpu' or one that is there."
-        ) from error
+        raise ConfigError(f"device={device!r} cannot be used here ({one_line(error)}); use 'auto', 'cpu' or one that is there.") from error
     return picked
 
 
