@@ -8,11 +8,22 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from longctx.errors import TokenizerError
+from longctx.errors import TokenizerError, one_line
 
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>")
 _NO_LIMIT = 10**9  # transformers writes 1e30 for "no limit"
-_POSITIONS_AFTER_PAD = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "roberta-prelayernorm", "xmod"}
+_NO_ID = 2**32  # ids are 32 bits wide
+_SHOWN_CHARS = 200  # of a name that is too long to show
+_POSITIONS_AFTER_PAD = [
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "longformer",
+    "mpnet",
+    "roberta-prelayernorm",
+    "xmod",
+]  # a list: the type may be unhashable
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ def find(tokenizer: Any) -> TokenizerSpec:
     if hasattr(tokenizer, "backend_tokenizer"):
         return _from_transformers(tokenizer)
     if hasattr(tokenizer, "to_str") and hasattr(tokenizer, "encode_batch"):
-        return _from_definition(tokenizer.to_str(), name="the given tokenizers.Tokenizer", config={}, model_config={})
+        name = "the given tokenizers.Tokenizer"
+        return _from_definition(_definition_of(tokenizer, name), name=name, config={}, model_config={})
     raise TokenizerError(
         f"{type(tokenizer).__name__} is no tokenizer longctx can read; give a hub id, a folder, a tokenizer.json, a tokenizers.Tokenizer "
         "or a fast transformers tokenizer."
@@ -61,12 +73,18 @@ def find(tokenizer: Any) -> TokenizerSpec:
 
 
 def _from_name(name: str) -> TokenizerSpec:
+    if not name.strip():
+        raise TokenizerError(f"the tokenizer's name is {name!r}; give a folder with a tokenizer.json, that file itself, or a hub id.")
     path = Path(name)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that is too long, a folder on the way that may not be entered
+        raise TokenizerError(f"{name[:_SHOWN_CHARS]!r} cannot be read ({error.strerror}); give the path of a readable folder.") from error
+    if is_file:
         return _from_definition(_read(path), name=name, config={}, model_config={})
-    if path.is_dir():
+    if is_folder:
         return _from_folder(path)
-    if path.suffix == ".json" or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+    if path.suffix == ".json" or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise TokenizerError(f"{name!r} does not exist; give a folder with a tokenizer.json, that file itself, or a hub id.")
     return _from_hub(name)
 
@@ -85,103 +103,158 @@ def _from_folder(path: Path) -> TokenizerSpec:
 
 
 def _from_hub(name: str) -> TokenizerSpec:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    definition = _downloaded(name, "tokenizer.json")
+    if definition is None:
+        return _convert(name)
+    config, model_config = (_downloaded(name, file) for file in ("tokenizer_config.json", "config.json"))
+    return _from_definition(
+        _read(definition),
+        name=name,
+        config=_json(config) if config else {},
+        model_config=_json(model_config) if model_config else {},
+    )
 
-    def optional(file: str) -> dict[str, Any]:
-        try:
-            return _json(Path(hf_hub_download(name, file)))
-        except EntryNotFoundError:
-            return {}
+
+def _downloaded(name: str, file: str) -> Path | None:
+    """Fetch a file of a hub id, from the cache where the hub cannot be asked; None where it has no such file.
+
+    Raises:
+        TokenizerError: there is no such hub id, or the hub cannot be asked and the file is not in the cache.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        definition = _read(Path(hf_hub_download(name, "tokenizer.json")))
-        return _from_definition(definition, name=name, config=optional("tokenizer_config.json"), model_config=optional("config.json"))
-    except EntryNotFoundError:
-        return _convert(name)
+        return Path(hf_hub_download(name, file))
     except (OSError, ValueError) as error:
+        is_unreachable = isinstance(error, LocalEntryNotFoundError)
+        if isinstance(error, EntryNotFoundError) and (not is_unreachable or file != "tokenizer.json"):
+            return None
         raise TokenizerError(
-            f"{name!r} is neither a file or folder here nor a hub id that can be reached ({type(error).__name__}: {error}); "
+            f"{name!r} is neither a file or folder here nor a hub id that can be reached ({type(error).__name__}: {one_line(error)}); "
             "check the name, or download the model and give its folder."
         ) from error
 
 
 def _convert(name: str) -> TokenizerSpec:
-    """Let transformers build the fast form of a tokenizer that was saved without one."""
+    """Let transformers build the fast form of a tokenizer that was saved without one. Code from a checkpoint is never run."""
     from transformers import AutoTokenizer
 
     try:
-        return _from_transformers(AutoTokenizer.from_pretrained(name))
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        return _from_transformers(AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    except TokenizerError:
+        raise
+    except Exception as error:  # transformers raises whatever a damaged file makes it stumble over
         raise TokenizerError(
-            f"{name!r} has no tokenizer.json and transformers cannot make one ({error}); save the fast tokenizer there first."
+            f"{name!r} has no tokenizer.json and transformers cannot make one ({one_line(error)}); save the fast tokenizer there first."
+        ) from error
+
+
+def _definition_of(tokenizer: Any, name: str) -> str:
+    """Write a ``tokenizers.Tokenizer`` down; those with components in Python cannot be."""
+    try:
+        return str(tokenizer.to_str())
+    except Exception as error:  # `tokenizers` has no class of its own for this
+        raise TokenizerError(
+            f"{name} cannot be written as a tokenizer.json ({one_line(error)}); use components of `tokenizers` only."
         ) from error
 
 
 def _from_transformers(tokenizer: Any) -> TokenizerSpec:
-    limit = tokenizer.model_max_length
+    limit = _setting({"model_max_length": tokenizer.model_max_length}, "model_max_length", int | float)
     has_pad_token = tokenizer.pad_token_id is not None
+    name = tokenizer.name_or_path or type(tokenizer).__name__
     return TokenizerSpec(
-        definition=tokenizer.backend_tokenizer.to_str(),
-        name=tokenizer.name_or_path or type(tokenizer).__name__,
+        definition=_definition_of(tokenizer.backend_tokenizer, name),
+        name=name,
         pad_id=tokenizer.pad_token_id if has_pad_token else 0,
         pad_token_type_id=tokenizer.pad_token_type_id,
         padding_side=tokenizer.padding_side,
         has_token_type_ids="token_type_ids" in tokenizer.model_input_names,
-        model_max_tokens=int(limit) if limit and limit < _NO_LIMIT else None,
+        model_max_tokens=int(limit) if limit is not None and 0 < limit < _NO_LIMIT else None,
         has_pad_token=has_pad_token,
     )
 
 
 def _from_definition(definition: str, *, name: str, config: dict[str, Any], model_config: dict[str, Any]) -> TokenizerSpec:
-    try:
-        parsed = json.loads(definition)
-        if not isinstance(parsed, dict) or "model" not in parsed:
-            raise ValueError("it has no model")
-    except ValueError as error:
-        raise TokenizerError(
-            f"{name}: this is no tokenizer.json ({error}); write one with tokenizer.save() or save_pretrained()."
-        ) from error
+    parsed = _parsed(definition, name)
     padding = parsed.get("padding") or {}
     pad_id = _pad_id(parsed, config, padding)
-    inputs = config.get("model_input_names")
+    inputs = _setting(config, "model_input_names", list)
+    pad_token_type_id = _setting(config, "pad_token_type_id", int)
+    side = _setting(config, "padding_side", str)
     return TokenizerSpec(
         definition=definition,
         name=name,
         pad_id=pad_id if pad_id is not None else 0,
-        pad_token_type_id=int(config.get("pad_token_type_id", padding.get("pad_type_id", 0))),
-        padding_side=str(config.get("padding_side", padding.get("direction", "right"))).lower(),
+        pad_token_type_id=int(padding.get("pad_type_id", 0)) if pad_token_type_id is None else pad_token_type_id,
+        padding_side=(side or str(padding.get("direction", "right"))).lower(),
         has_token_type_ids="token_type_ids" in inputs if inputs else None,
         model_max_tokens=_model_max_tokens(config, model_config),
         has_pad_token=pad_id is not None,
     )
 
 
+def _parsed(definition: str, name: str) -> dict[str, Any]:
+    """Read a ``tokenizer.json`` as far as this module uses it; the core reads and checks all of it."""
+    try:
+        parsed = json.loads(definition)
+        problem = _shape_problem(parsed)
+    except (ValueError, RecursionError) as error:
+        problem = one_line(error)
+    if problem:
+        raise TokenizerError(f"{name}: this is no tokenizer.json ({problem}); write one with tokenizer.save() or save_pretrained().")
+    return dict(parsed)
+
+
+def _shape_problem(parsed: Any) -> str:
+    if not isinstance(parsed, dict) or "model" not in parsed:
+        return "it has no model"
+    padding, added = parsed.get("padding") or {}, parsed.get("added_tokens") or []
+    if not isinstance(padding, dict) or not all(_is_id(padding.get(key, 0)) for key in ("pad_id", "pad_type_id")):
+        return "its padding is not as tokenizers writes it"
+    if not isinstance(added, list) or not all(isinstance(token, dict) and _is_id(token.get("id")) for token in added):
+        return "its added_tokens are not as tokenizers writes them"
+    return ""
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < _NO_ID
+
+
 def _pad_id(parsed: dict[str, Any], config: dict[str, Any], padding: dict[str, Any]) -> int | None:
     """Look where a padding id may stand, from the most to the least explicit."""
-    named = config.get("pad_token")
-    named = named.get("content") if isinstance(named, dict) else named
-    added = {token["content"]: int(token["id"]) for token in parsed.get("added_tokens") or []}
-    vocab = parsed["model"].get("vocab") if isinstance(parsed["model"], dict) else None
-    vocab = vocab if isinstance(vocab, dict) else {}
+    named = _setting(config, "pad_token", str | dict)
+    named = str(named.get("content")) if isinstance(named, dict) else named
     if named is None and "pad_id" in padding:
         return int(padding["pad_id"])
-    ids = {**vocab, **added}
+    vocab = parsed["model"].get("vocab") if isinstance(parsed["model"], dict) else None
+    added = {str(token.get("content")): token["id"] for token in parsed.get("added_tokens") or []}
+    ids = {**(vocab if isinstance(vocab, dict) else {}), **added}
     candidates = (named,) if named is not None else _PAD_TOKENS
-    return next((int(ids[token]) for token in candidates if token in ids), None)
+    return next((ids[token] for token in candidates if _is_id(ids.get(token))), None)
 
 
 def _model_max_tokens(config: dict[str, Any], model_config: dict[str, Any]) -> int | None:
     """Read the longest row from the tokenizer's or the model's configuration, whichever is less."""
-    limits = []
-    limit = config.get("model_max_length")
-    if limit and limit < _NO_LIMIT:
-        limits.append(int(limit))
-    positions = model_config.get("max_position_embeddings") or model_config.get("n_positions")
-    if positions and positions > 0:
-        reserved = model_config.get("pad_token_id", 1) + 1 if model_config.get("model_type") in _POSITIONS_AFTER_PAD else 0
-        limits.append(int(positions) - reserved)
-    return min(limits) if limits else None
+    limit = _setting(config, "model_max_length", int | float)
+    positions = _setting(model_config, "max_position_embeddings", int) or _setting(model_config, "n_positions", int)
+    if positions and model_config.get("model_type") in _POSITIONS_AFTER_PAD:
+        pad_id = _setting(model_config, "pad_token_id", int)
+        positions -= (1 if pad_id is None else pad_id) + 1
+    return min((int(known) for known in (limit, positions) if known is not None and 0 < known < _NO_LIMIT), default=None)
+
+
+def _setting(config: dict[str, Any], key: str, kind: Any) -> Any:
+    """Give a value of a configuration; None where it is missing or null.
+
+    Raises:
+        TokenizerError: it is of another kind.
+    """
+    value = config.get(key)
+    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    raise TokenizerError(f"{key}={value!r} in the model's configuration files is a {type(value).__name__}; mend or remove it there.")
 
 
 def _read(path: Path) -> str:

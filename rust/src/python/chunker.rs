@@ -131,7 +131,12 @@ fn config(options: &Options, n_added_tokens: usize) -> Result<ChunkConfig> {
     )?;
     let tails = [("keep", Tail::Keep), ("backfill", Tail::Backfill), ("balance", Tail::Balance), ("merge", Tail::Merge)];
     let tail = by_name("tail", &options.tail, &tails)?;
-    ChunkConfig::new(options.max_tokens, options.overlap_tokens, n_added_tokens, boundary, tail, select(options)?)
+    let added = match (&options.prefix, &options.suffix) {
+        (None, None) => "special tokens",
+        (Some(_), _) => "tokens, the prefix included",
+        (None, Some(_)) => "tokens, the suffix included",
+    };
+    ChunkConfig::new(options.max_tokens, options.overlap_tokens, n_added_tokens, added, boundary, tail, select(options)?)
 }
 
 fn select(options: &Options) -> Result<Select> {
