@@ -13,6 +13,8 @@ PY := $(BIN)/python
 # 1.16: the version whose `--group` was tried with both uv and pip.
 MATURIN := maturin>=1.16,<2
 
+PIP := $(if $(strip $(UV)),$(UV) pip,$(PY) -m pip)
+
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"
 # The interpreter PyO3 is configured for; without it, cargo takes whichever `python3` comes first.
@@ -22,7 +24,7 @@ RUST_SOURCES := $(shell find rust -type d -o -name '*.rs') # folders too: they c
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: develop ## Classify long documents in one call, on what is already installed
@@ -37,6 +39,14 @@ check: rust-check python-check ## Lint and type-check only
 .PHONY: bench
 bench: develop ## Measure speed and memory (benches/*.py)
 	@set -e; for bench in $(wildcard benches/*.py); do echo "== $$bench"; $(PY) $$bench; done
+
+.PHONY: bench-peers
+bench-peers: .bench/peers/.built .bench/next/.built ## Install what chunking is compared with, into .bench/
+
+.PHONY: bench-picture
+bench-picture: .venv/.built ## Draw docs/chunking.png from the results in benches/results
+	$(PIP) install --quiet --group bench
+	$(PY) benches/speed/picture.py
 
 .PHONY: develop
 develop: .venv/.built ## Build the package in place, with all tools, into .venv
@@ -83,6 +93,16 @@ python-check: .venv/.built
 .PHONY: pytest
 pytest: .venv/.built
 	$(PY) -m pytest
+
+.bench/%/.built: benches/requirements/%.txt
+ifeq ($(strip $(UV)),)
+	test -d $(@D) || $(PYTHON) -m venv $(@D)
+	$(dir $@)$(notdir $(BIN))/python -m pip install --quiet --requirement $<
+else
+	test -d $(@D) || $(UV) venv --python $(PYTHON) $(@D)
+	$(UV) pip install --quiet --python $(@D) --requirement $<
+endif
+	@touch $@
 
 # Stamps: each is touched when its step is done and older than what the step read.
 
