@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
 from speed import hostile, report
 from speed.corpora import DATA, LANGUAGES, ROOT, SAMPLE_BYTES, write_documents, write_long_document
@@ -82,16 +81,18 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
     """Time one long document with one thread and with several, in turn, on the same cores, on the wall."""
     path, cpus = folder / "long.json", cores(options, options.threads)
     write_long_document(path, (options.megabytes or 100) * 1_000_000)
+    found = []
     for tokenizer in options.only or tokenizers():
         for peer in options.peers or [report.OWN]:
-            seconds: dict[int, list[float]] = {1: [], options.threads: []}
+            pairs = []
             for _ in range(options.rounds):
-                for n_threads, found in seconds.items():
-                    answer = ask(peer, tokenizer, path, Settings(1, cpus, n_threads, ("cold",), options.limit))
-                    found.append(answer["wall"]["cold"] if "refused" not in answer else float("nan"))
-            one, many = map(median, seconds.values())
-            ratio = median(a / b for a, b in zip(*seconds.values(), strict=True))
-            print(f"{tokenizer:30} {peer:20} 1 thread {one:7.2f} s   {options.threads} threads {many:7.2f} s   {ratio:5.2f}x", flush=True)
+                one, many = (
+                    ask(peer, tokenizer, path, Settings(1, cpus, n, ("cold",), limit_seconds=options.limit)) for n in (1, options.threads)
+                )
+                pairs.append((one, many))
+            print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)
+            found.append({"peer": peer, "tokenizer": tokenizer, "pairs": pairs})
+    report.write({"machine": report.machine(), "threads": options.threads, "rows": found}, options.output or partial("threads"))
     return 0
 
 

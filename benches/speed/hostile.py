@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speed.corpora import english
+from speed.corpora import write_long_document
 from speed.runs import Settings, ask
 
 LEAST_MB_PER_S, MOST_TIMES_SLOWER = 20, 3  # the promise: one or the other
@@ -41,7 +41,8 @@ KINDS = {
 
 
 def write(unit: str, n_bytes: int, path: Path) -> None:
-    path.write_text(json.dumps({"cold": [unit * (n_bytes // len(unit.encode()))]}), "utf-8")
+    text = (unit.encode() * (n_bytes // len(unit.encode()) + 1))[:n_bytes]
+    path.write_text(json.dumps({"cold": [text.decode("utf-8", errors="ignore")]}), "utf-8")
 
 
 def speed(answer: dict[str, Any]) -> float:
@@ -68,7 +69,7 @@ def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: 
     for kind, hostile in KINDS.items():
         n_bytes = (megabytes or hostile.megabytes) * 1_000_000
         if n_bytes not in plain:
-            write("\n\n".join(english()), n_bytes, path)
+            write_long_document(path, n_bytes)
             plain[n_bytes] = ask(peer, tokenizer, path, settings)
         write(hostile.unit(), n_bytes, path)
         answer = ask(peer, tokenizer, path, settings)

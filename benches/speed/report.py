@@ -21,6 +21,7 @@ from speed.runs import PHASES, Cell, Settings
 RESULTS = ROOT / "benches" / "results"
 OWN = "longctx"
 FEW = 0.99  # of the tokens longctx gives: a package that gives fewer did less work
+SHARED = 1.1  # wall time over processor time; above it, other work ran on the core
 
 
 def processor() -> str:
@@ -121,6 +122,19 @@ def table(cells: list[Cell]) -> str:
     lines = [f"\n{cells[0].text}, {cells[0].tokenizer}", HEADER, UNITS, *(line(cell, own) for cell in cells)]
     answers = [answer for cell in cells for answer in cell.rounds]
     shared = median(answer["wall"]["steady"] / answer["processor"]["steady"] for answer in answers) if answers else 1
-    if shared > 1.1:
+    if shared > SHARED:
         lines.append(f"(other work ran on this core: wall time was {shared:.1f} times the processor time used here)")
     return "\n".join(lines)
+
+
+def scaling(peer: str, tokenizer: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Line for one package: wall time with one thread and with ``n_threads``, and the median of the rounds' ratios."""
+    refusals = [answer["refused"] for pair in pairs for answer in pair if "refused" in answer]
+    name = f"{tokenizer:30} {peer:20}"
+    if refusals:
+        return f"{name} {refusals[0]}"
+    one, many = (median(pair[i]["wall"]["cold"] for pair in pairs) for i in (0, 1))
+    ratio = median(first["wall"]["cold"] / second["wall"]["cold"] for first, second in pairs)
+    idle = median(first["wall"]["cold"] / first["processor"]["cold"] for first, _ in pairs)
+    remark = f"   (other work ran: one thread waited for its core, {idle:.1f}x)" if idle > SHARED else ""
+    return f"{name} 1 thread {one:7.2f} s   {n_threads} threads {many:7.2f} s   {ratio:5.2f}x{remark}"
