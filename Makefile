@@ -13,8 +13,6 @@ PY := $(BIN)/python
 # 1.16: the version whose `--group` was tried with both uv and pip.
 MATURIN := maturin>=1.16,<2
 
-PIP := $(if $(strip $(UV)),$(UV) pip,$(PY) -m pip)
-
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"
 # The interpreter PyO3 is configured for; without it, cargo takes whichever `python3` comes first.
@@ -37,7 +35,7 @@ test: rust-check rust-test python-check pytest ## Lint, type-check and test ever
 check: rust-check python-check ## Lint and type-check only
 
 .PHONY: bench
-bench: develop ## Measure speed and memory (benches/*.py)
+bench: develop ## Measure speed and memory (benches/*.py; an hour, and the longest part is other packages)
 	@set -e; for bench in $(wildcard benches/*.py); do echo "== $$bench"; $(PY) $$bench; done
 
 .PHONY: bench-peers
@@ -45,7 +43,7 @@ bench-peers: .bench/peers/.built .bench/next/.built ## Install what chunking is 
 
 .PHONY: bench-picture
 bench-picture: .venv/.built ## Draw docs/chunking.png from the results in benches/results
-	$(PIP) install --quiet --group bench
+	$(VENV_ENV) $(if $(strip $(UV)),$(UV),$(PY) -m) pip install --quiet --group bench
 	$(PY) benches/speed/picture.py
 
 .PHONY: develop

@@ -19,7 +19,7 @@ from speed.peers import PEERS
 from speed.runs import Cell, Settings, ask, measure
 
 SPLITTERS = [name for name, peer in PEERS.items() if peer.is_splitter]
-OTHER_LANGUAGES_BY_DEFAULT = ("bert-base-multilingual-cased", "bert-base-chinese", "roberta-base", "qwen", "xlm-roberta-base")
+MULTILINGUAL = ["bert-base-multilingual-cased", "roberta-base", "qwen", "xlm-roberta-base"]
 
 
 def tokenizers() -> list[str]:
@@ -48,12 +48,9 @@ def cores(options: argparse.Namespace, n_threads: int) -> list[int]:
 
 
 def plan(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Pairs of text and tokenizer. Without ``--only``, languages other than English use the tokenizers made for them."""
-    pairs = []
-    for language in options.languages:
-        default = tokenizers() if language == "english" else OTHER_LANGUAGES_BY_DEFAULT
-        pairs += [(language, tokenizer) for tokenizer in options.only or default]
-    return pairs
+    """Pair texts with tokenizers. Without ``--only``, languages other than English use one tokenizer of each kind that fits."""
+    default = {"english": tokenizers(), "chinese": ["bert-base-chinese", *MULTILINGUAL]}
+    return [(text, tokenizer) for text in options.languages for tokenizer in options.only or default.get(text, MULTILINGUAL)]
 
 
 def compare(options: argparse.Namespace, folder: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speed.corpora import write_long_document
+from speed.report import mb_per_s
 from speed.runs import Settings, ask
 
 LEAST_MB_PER_S, MOST_TIMES_SLOWER = 20, 3  # the promise: one or the other
@@ -45,21 +46,17 @@ def write(unit: str, n_bytes: int, path: Path) -> None:
     path.write_text(json.dumps({"cold": [text.decode("utf-8", errors="ignore")]}), "utf-8")
 
 
-def speed(answer: dict[str, Any]) -> float:
-    """Return MB/s of processor time."""
-    return float(answer["bytes"]["cold"] / answer["processor"]["cold"] / 1e6)
-
-
 def line(kind: str, answer: dict[str, Any], plain: dict[str, Any]) -> str:
     if "refused" in answer:
         return f"{kind:22} {answer['refused']}"
-    own = speed(answer)
+    own = mb_per_s(answer, "cold")
     memory = answer["memory"]
     peak = f"peak {memory['peak'] / 1e6:6.0f} MB, {memory['before'] / 1e6:4.0f} before" if memory["peak"] else ""
     if "refused" in plain:
         return f"{kind:22} {own:7.1f} MB/s   plain: {plain['refused']}   {peak}"
-    bound = min(LEAST_MB_PER_S, speed(plain) / MOST_TIMES_SLOWER)
-    return f"{kind:22} {own:7.1f} MB/s   {own / speed(plain):5.2f} of plain text   {peak}   {'ok' if own >= bound else 'SLOW'}"
+    usual = mb_per_s(plain, "cold")
+    bound = min(LEAST_MB_PER_S, usual / MOST_TIMES_SLOWER)
+    return f"{kind:22} {own:7.1f} MB/s   {own / usual:5.2f} of plain text   {peak}   {'ok' if own >= bound else 'SLOW'}"
 
 
 def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: int | None) -> list[dict[str, Any]]:

@@ -54,6 +54,10 @@ def amount(cell: Cell, own: Cell) -> float | None:
     return sum(theirs[phase][unit] for phase in ("cold", "steady")) / total if total else None
 
 
+def mb_per_s(answer: dict[str, Any], phase: str) -> float:
+    return float(answer["bytes"][phase] / answer["processor"][phase] / 1e6)
+
+
 def summary(cell: Cell, own: Cell) -> dict[str, Any]:
     """Medians over the rounds. ``ratio`` is how many times as fast longctx was, the median of the rounds' ratios."""
     if cell.refused:
@@ -61,12 +65,12 @@ def summary(cell: Cell, own: Cell) -> dict[str, Any]:
     rounds = cell.rounds
     found = {
         "load_ms": round(median(answer["processor"]["load"] for answer in rounds) * 1e3, 1),
-        "mb_per_s": {phase: median(answer["bytes"][phase] / answer["processor"][phase] / 1e6 for answer in rounds) for phase in PHASES},
+        "mb_per_s": {phase: round(median(mb_per_s(answer, phase) for answer in rounds), 3) for phase in PHASES},
         "peak_mb": round(median(answer["memory"]["peak"] or 0 for answer in rounds) / 1e6),
     }
     if not own.refused:
         pairs = list(zip(rounds, own.rounds, strict=True))
-        found["ratio"] = {phase: median(a["processor"][phase] / b["processor"][phase] for a, b in pairs) for phase in PHASES}
+        found["ratio"] = {phase: round(median(a["processor"][phase] / b["processor"][phase] for a, b in pairs), 3) for phase in PHASES}
         found["amount"] = amount(cell, own)
     return found
 
@@ -92,9 +96,15 @@ def results(cells: list[Cell], settings: Settings) -> dict[str, Any]:
     }
 
 
+def one_a_line(value: Any) -> str:
+    """JSON with a line for each item of a list, so that two runs can be compared by eye."""
+    return "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if isinstance(value, list) else json.dumps(value)
+
+
 def write(found: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    fields = ",\n".join(f" {json.dumps(key)}: {one_a_line(value)}" for key, value in found.items())
+    path.write_text(f"{{\n{fields}\n}}\n", "utf-8")
     print(f"\nwritten: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 

@@ -75,8 +75,8 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
         amounts[phase] = peer.amounts(result)
         del result
     return {
-        "wall": clock.wall,
-        "processor": clock.processor,
+        "wall": {step: round(seconds, 6) for step, seconds in clock.wall.items()},
+        "processor": {step: round(seconds, 6) for step, seconds in clock.processor.items()},
         "amounts": amounts,
         "bytes": {phase: sum(len(document.encode()) for document in texts[phase]) for phase in job["phases"]},
         "memory": {"before": before, "peak": resident_bytes("VmHWM")},
