@@ -44,7 +44,9 @@ def draw(axes: Axes, tokenizer: str, cells: dict[str, dict[str, Any]], versions:
             axes.barh(place + offset, speed, height=0.38, color=color(cell), alpha=alpha)
             axes.annotate(f" {speed:.3g}", (speed, place + offset), va="center", fontsize=7)
     axes.set_yticks(range(len(shown)), [title(cell, versions) for cell in shown], fontsize=7)
+    refused = [name for name in BARS if name in cells and cells[name]["refused"]]
     axes.set_title(tokenizer, fontsize=10, loc="left")
+    axes.set_title(f"no result: {', '.join(refused)}" if refused else "", fontsize=7, loc="right")
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="x", labelsize=7)
@@ -66,9 +68,9 @@ def main() -> None:
         draw(axes, name, by_tokenizer[name], found["versions"])
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
-    machine = found["machine"]
     figure.suptitle("English prose, one core, MB/s: solid is a text the process has not seen, pale its first call", fontsize=11)
-    figure.text(0.5, 0.005, f"{machine['processor']}, {machine['system']}, {found['date']}; higher is better", ha="center", fontsize=7)
+    where = f"{found['machine']['processor']}, {found['machine']['system']}, {found['date']}"
+    figure.text(0.5, 0.005, f"{where}; processor time, median of the rounds; longer is better", ha="center", fontsize=7)
     figure.tight_layout(rect=(0, 0.02, 1, 0.98))
     target = arguments[1] if len(arguments) > 1 else PICTURE
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,7 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
     reset_peak()
     before, amounts = resident_bytes("VmRSS"), {}
     for phase in job["phases"]:
-        documents = texts[phase]
-        result = clock.time(phase, lambda documents=documents: peer(documents))
+        result = clock.time(phase, partial(peer, texts[phase]))
         amounts[phase] = peer.amounts(result)
         del result
     return {
