@@ -35,7 +35,7 @@ test: rust-check rust-test python-check pytest ## Lint, type-check and test ever
 check: rust-check python-check ## Lint and type-check only
 
 .PHONY: bench
-bench: develop ## Measure speed and memory (benches/*.py; an hour, and the longest part is other packages)
+bench: develop ## Measure speed and memory (benches/*.py; long, for the packages compared with)
 	@set -e; for bench in $(wildcard benches/*.py); do echo "== $$bench"; $(PY) $$bench; done
 
 .PHONY: bench-peers
