@@ -48,11 +48,6 @@ impl<'p, 't> Lattice<'p, 't> {
         }
     }
 
-    /// Nothing since the last end.
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
     /// One character more.
     #[inline]
     pub fn push(&mut self, character: char, span: (u32, u32)) {
@@ -109,7 +104,9 @@ impl<'p, 't> Lattice<'p, 't> {
         }
         let mut at = self.at;
         while n_paths > 1 {
-            if is_on_path[at] && let Some(start) = self.ends[at].start() {
+            if is_on_path[at]
+                && let Some(start) = self.ends[at].start()
+            {
                 n_paths -= usize::from(std::mem::replace(&mut is_on_path[start], true));
             }
             at -= 1;

@@ -5,6 +5,8 @@ mod lattice;
 mod normalize;
 mod settings;
 mod split;
+#[cfg(test)]
+mod tests;
 mod viterbi;
 
 use self::chars::{MARKER, Words as Kind};
@@ -68,7 +70,9 @@ impl Unigram {
         let classes = &self.normalizer.classes;
         let bytes = word.as_bytes();
         let n_blanks = match self.settings.kind {
-            Kind::AtBlanks | Kind::AtRunsOfBlanks => usize::from(bytes[0] < 128 && bytes[0] != b'\r' && classes.of_ascii(bytes[0]).is_blank()),
+            Kind::AtBlanks | Kind::AtRunsOfBlanks => {
+                usize::from(bytes[0] < 128 && bytes[0] != b'\r' && classes.of_ascii(bytes[0]).is_blank())
+            }
             Kind::BetweenBlanks => 0,
         };
         if bytes.len() - n_blanks + MARKER.len_utf8() > SHORT_BYTES {

@@ -41,7 +41,11 @@ impl Normalizer {
             let class = self.classes.of(character);
             let (one, others) = rest.split_at(character.len_utf8());
             if class.is_alone() && others.chars().next().is_none_or(|next| self.classes.of(next).is_alone()) {
-                if class.is_kept() { aligner.hold(character, 0) } else { self.part(one, 1, &mut aligner) }
+                if class.is_kept() {
+                    aligner.hold(character, 0)
+                } else {
+                    self.part(one, 1, &mut aligner)
+                }
                 rest = others;
             } else {
                 let (joined, others) = rest.split_at(self.end_of_joined(rest));

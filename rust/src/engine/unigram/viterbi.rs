@@ -67,7 +67,8 @@ impl Pieces {
     pub fn new(vocabulary: &[(&str, f64)], unknown_id: Option<usize>) -> Result<Self, String> {
         let unknown_id = unknown_id.filter(|&id| id < vocabulary.len()).ok_or("its model has no unknown piece")?;
         let trie = Trie::new(vocabulary.iter().zip(0..).map(|((piece, _), id)| (piece.as_bytes(), id)));
-        let worst = vocabulary.iter().map(|&(_, score)| score).fold(f64::INFINITY, |worst, score| if score < worst { score } else { worst });
+        let worst =
+            vocabulary.iter().map(|&(_, score)| score).fold(f64::INFINITY, |worst, score| if score < worst { score } else { worst });
         Ok(Self {
             trie,
             scores: vocabulary.iter().map(|&(_, score)| score).collect(),
