@@ -11,7 +11,7 @@ use crate::scan::CharTable;
 pub const MARKER: char = '\u{2581}';
 
 /// Characters that join the next one to their cluster. A test compares them with the segmentation in use.
-const PREPENDED: [std::ops::RangeInclusive<u32>; 17] = [
+const PREPENDED: [std::ops::RangeInclusive<u32>; 15] = [
     0x600..=0x605,
     0x6dd..=0x6dd,
     0x70f..=0x70f,
@@ -24,11 +24,9 @@ const PREPENDED: [std::ops::RangeInclusive<u32>; 17] = [
     0x113d1..=0x113d1,
     0x1193f..=0x1193f,
     0x11941..=0x11941,
-    0x11a3a..=0x11a3a,
     0x11a84..=0x11a89,
     0x11d46..=0x11d46,
     0x11f02..=0x11f02,
-    0x113d1..=0x113d1,
 ];
 
 /// How words are told apart.
@@ -152,4 +150,16 @@ fn class(character: char, charsmap: Option<&Precompiled>, words: Words) -> Class
 fn is_one_blank(normal: &str) -> bool {
     let mut characters = normal.chars();
     characters.next().is_some_and(char::is_whitespace) && characters.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_characters_that_prepend_are_those_of_the_segmentation() {
+        let joins_next = |character: &char| format!("{character}a").graphemes(true).count() == 1;
+        let found: Vec<u32> = ('\0'..=char::MAX).filter(joins_next).map(u32::from).collect();
+        assert_eq!(found, PREPENDED.into_iter().flatten().collect::<Vec<_>>());
+    }
 }
