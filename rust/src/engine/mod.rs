@@ -7,6 +7,7 @@ mod definition;
 mod general;
 mod select;
 mod trie;
+mod unigram;
 mod wordpiece;
 mod words;
 

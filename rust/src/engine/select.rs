@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::added::AddedTokens;
-use super::definition::Definition;
+use super::definition::{Definition, kind};
+use super::unigram::Unigram;
 use super::wordpiece::WordPiece;
 use super::words::{WordEngine, WordModel};
 use super::{Engine, GeneralEngine, Piece, Tokens, encode_all};
@@ -37,7 +38,15 @@ pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -
         return Err("specials=\"error\" is checked by the general engine".into());
     }
     let definition = Definition::parse(tokenizer_json)?;
-    checked(WordPiece::new(&definition)?, &definition, specials, general)
+    match kind(&definition.normalizer) {
+        "BertNormalizer" => checked(WordPiece::new(&definition)?, &definition, specials, general),
+        _ => {
+            if definition.has_normalized_tokens(specials) {
+                return Err("one of its added tokens is looked for in normalized text".into());
+            }
+            checked(Unigram::new(&definition)?, &definition, specials, general)
+        }
+    }
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes.

@@ -76,6 +76,12 @@ pub trait WordModel: Send + Sync {
     /// May the stretch be cut at byte `at`, a character boundary inside it, because no word reaches across and none changes?
     fn is_cut(&self, text: &str, at: usize) -> bool;
 
+    /// Must a stretch that begins like this be read in one piece?
+    fn is_whole(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
+
     /// A line for people: what is read how.
     fn explain(&self) -> String;
 }
@@ -125,7 +131,9 @@ impl<M: WordModel> WordEngine<M> {
 impl<M: WordModel> Engine for WordEngine<M> {
     fn pieces(&self, text: &str) -> Vec<Piece> {
         let (mut pieces, mut start) = (Vec::new(), 0);
-        for gap in self.added.gaps(text) {
+        let is_whole = |section: &Section| matches!(section, Section::Text(range) if self.model.is_whole(&text[range.clone()]));
+        let gaps = if self.added.sections(text).iter().any(is_whole) { vec![] } else { self.added.gaps(text) };
+        for gap in gaps {
             // Strictly inside a gap, so that no added token and nothing beside one is cut.
             while let Some(cut) = self.next_cut(&text[gap.clone()], (start + PIECE_BYTES).saturating_sub(gap.start)) {
                 pieces.push(Piece { context_start: start, own: start..gap.start + cut });
