@@ -102,7 +102,14 @@ pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens
     Ok(tokens)
 }
 
+impl std::fmt::Debug for dyn Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.explain())
+    }
+}
+
 /// A tokenizer that was read, and who reads texts with it.
+#[derive(Debug)]
 pub struct Loaded {
     /// The oracle: also for what is not text, templates and ids.
     pub general: std::sync::Arc<GeneralEngine>,

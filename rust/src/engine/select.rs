@@ -38,15 +38,13 @@ pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -
         return Err("specials=\"error\" is checked by the general engine".into());
     }
     let definition = Definition::parse(tokenizer_json)?;
-    match kind(&definition.normalizer) {
-        "BertNormalizer" => checked(WordPiece::new(&definition)?, &definition, specials, general),
-        _ => {
-            if definition.has_normalized_tokens(specials) {
-                return Err("one of its added tokens is looked for in normalized text".into());
-            }
-            checked(Unigram::new(&definition)?, &definition, specials, general)
-        }
+    if kind(&definition.normalizer) == "BertNormalizer" {
+        return checked(WordPiece::new(&definition)?, &definition, specials, general);
     }
+    if definition.has_normalized_tokens(specials) {
+        return Err("one of its added tokens is looked for in normalized text".into());
+    }
+    checked(Unigram::new(&definition)?, &definition, specials, general)
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes.

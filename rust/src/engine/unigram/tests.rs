@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::config::Specials;
-use crate::engine::{Engine, Loaded, encode_all, load};
+use crate::engine::{Loaded, encode_all, load};
 
 /// A tokenizer of few pieces, many of equal score, so that ties decide.
 fn loaded(normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
@@ -16,7 +16,7 @@ fn loaded(normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
     load(&definition.to_string(), Specials::Text)
         .ok()
         .filter(|loaded| loaded.engine.explain().contains("unigram"))
-        .map_or_else(|| unreachable!("no fast engine for {normalizer} {pre_tokenizer}"), |loaded| loaded)
+        .unwrap_or_else(|| unreachable!("no fast engine for {normalizer} {pre_tokenizer}"))
 }
 
 fn assert_same(loaded: &Loaded, text: &str) {
