@@ -2,9 +2,12 @@
 
 mod added;
 mod cache;
+mod check;
 mod cuts;
 mod definition;
+mod forbidden;
 mod general;
+mod outline;
 mod select;
 mod trie;
 mod words;
@@ -12,8 +15,8 @@ mod words;
 use std::ops::Range;
 
 pub use general::GeneralEngine;
-
-use crate::error::Result;
+pub use outline::{Outline, Padding};
+pub use select::{Loaded, load};
 
 /// The tokens of a text, without special tokens, as two columns of equal length.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -98,12 +101,4 @@ pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens
         engine.encode(text, &piece, &mut tokens)?;
     }
     Ok(tokens)
-}
-
-/// Reads a `tokenizer.json` and picks the engine for it.
-///
-/// # Errors
-/// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
-pub fn load(tokenizer_json: &str, specials: crate::config::Specials) -> Result<GeneralEngine> {
-    GeneralEngine::new(tokenizer_json, specials)
 }

@@ -1,7 +1,11 @@
 //! Which engine reads a tokenizer: a fast one where it knows every component exactly, otherwise the general one.
 
+use tokenizers::PostProcessorWrapper;
+
 use super::added::AddedTokens;
+use super::check::Reference;
 use super::definition::Definition;
+use super::forbidden::Forbidding;
 use super::words::{WordEngine, WordModel};
 use super::{Engine, GeneralEngine, encode_all};
 use crate::config::Specials;
@@ -25,29 +29,65 @@ const PROBES: [&str; 14] = [
     "UPPER lower MiXeD \u{c9}T\u{c9} \u{e9}t\u{e9} \u{10a0}\u{1c90} 1\u{b2}3 \u{665}\u{666} \u{2160}\u{2161}",
 ];
 
+/// A tokenizer, ready to read.
+pub struct Loaded {
+    /// Text to tokens.
+    pub engine: Box<dyn Engine>,
+    /// What puts special tokens around a text.
+    pub post_processor: Option<PostProcessorWrapper>,
+    /// Which engine it is, and why.
+    pub explanation: String,
+}
+
+/// Reads a `tokenizer.json` and picks the engine for it.
+///
+/// # Errors
+/// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
+pub fn load(tokenizer_json: &str, specials: Specials) -> crate::error::Result<Loaded> {
+    let (loaded, special_tokens) = match load_fast(tokenizer_json, specials) {
+        Ok(found) => found,
+        Err(reason) => load_general(tokenizer_json, specials, &reason)?,
+    };
+    if specials != Specials::Reject {
+        return Ok(loaded);
+    }
+    let engine = Box::new(Forbidding::new(loaded.engine, &special_tokens)?);
+    Ok(Loaded { engine, ..loaded })
+}
+
+fn load_fast(tokenizer_json: &str, specials: Specials) -> Result<(Loaded, Vec<String>), String> {
+    let definition = Definition::parse(tokenizer_json)?;
+    let engine = fast(&definition, specials)?;
+    let loaded = Loaded { explanation: engine.explain(), post_processor: definition.post_processor()?, engine };
+    Ok((loaded, definition.special_tokens()))
+}
+
+fn load_general(tokenizer_json: &str, specials: Specials, reason: &str) -> crate::error::Result<(Loaded, Vec<String>)> {
+    let engine = GeneralEngine::new(tokenizer_json, specials)?;
+    let special_tokens = engine.special_tokens();
+    let post_processor = engine.tokenizer().get_post_processor().cloned();
+    let explanation = format!("{}\nno faster one: {reason}", engine.explain());
+    Ok((Loaded { engine: Box::new(engine), post_processor, explanation }, special_tokens))
+}
+
 /// A fast engine for the definition.
 ///
 /// # Errors
 /// Why there is none.
-pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -> Result<Box<dyn Engine>, String> {
-    if specials == Specials::Reject {
-        return Err("specials=\"error\" is checked by the general engine".into());
-    }
-    let definition = Definition::parse(tokenizer_json)?;
-    let _ = (&definition, general);
+pub fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    let _ = (definition, specials);
     Err("no fast engine knows it".into())
 }
 
-/// An engine for a model, once it has agreed with the general engine on the probes.
-pub fn checked<M: WordModel + 'static>(
-    model: M,
-    definition: &Definition<'_>,
-    specials: Specials,
-    general: &GeneralEngine,
-) -> Result<Box<dyn Engine>, String> {
+/// An engine for a model, once it has agreed with the general engine on the probes and the ids of added tokens.
+pub fn checked<M: WordModel + 'static>(model: M, definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     let engine = WordEngine::new(model, AddedTokens::new(definition.added_tokens(specials)?).map_err(|error| error.to_string())?);
-    match PROBES.iter().find(|probe| encode_all(&engine, probe) != encode_all(general, probe)) {
+    let reference = Reference::new(definition, specials, &PROBES)?;
+    if let Some((content, _)) = definition.added_token_ids().find(|&(content, id)| reference.added_token_id(content) != Some(id)) {
+        return Err(format!("its added token {content:?} gets another id than the one written there"));
+    }
+    match PROBES.iter().find(|probe| encode_all(&engine, probe) != reference.tokens(probe)) {
         None => Ok(Box::new(engine)),
-        Some(probe) => Err(format!("the fast engine did not agree with it on the text {probe:?}")),
+        Some(probe) => Err(format!("the fast engine did not agree with the general one on the text {probe:?}")),
     }
 }

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::texts::{Texts, borrow, hold};
 use crate::batch::{Offsets, Reader, RowFormat, Width};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
-use crate::engine::{Engine, encode_all, load};
+use crate::engine::{Engine, Loaded, encode_all, load};
 use crate::error::{Error, Result};
 use crate::rows::Side;
 use crate::special::{Companion, Frame, has_token_type_ids};
@@ -89,20 +89,20 @@ impl Chunker {
 
 impl Chunker {
     fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
-        let engine = load(tokenizer_json, specials(options)?)?;
-        let companion = companion(&engine, options)?;
-        let frame = Frame::new(engine.tokenizer(), &companion)?;
+        let Loaded { engine, post_processor, explanation } = load(tokenizer_json, specials(options)?)?;
+        let companion = companion(engine.as_ref(), options)?;
+        let frame = Frame::new(post_processor.as_ref(), &companion)?;
         let config = config(options, frame.n_tokens())?;
         let (offsets, n_threads) = (offsets(options), options.threads);
         let format = RowFormat { pad_id: options.pad_id, padding_side: side(options)?, width: width(options)?, offsets, n_threads };
         Ok(Self {
             room_tokens: config.room_tokens,
-            has_token_type_ids: has_token_type_ids(engine.tokenizer())?,
+            has_token_type_ids: has_token_type_ids(post_processor.as_ref())?,
             content_type_id: frame.content_type_id,
             before_type_ids: frame.before.iter().map(|token| token.type_id).collect(),
             after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),
-            explanation: engine.explain(),
-            reader: Reader { engine: Box::new(engine), config, offsets, n_threads },
+            explanation,
+            reader: Reader { engine, config, offsets, n_threads },
             settings: RowSettings { frame, format, wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])? },
         })
     }
