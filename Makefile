@@ -22,7 +22,7 @@ RUST_SOURCES := $(shell find rust -type d -o -name '*.rs') # folders too: they c
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: develop ## Classify long documents in one call, on what is already installed
@@ -35,8 +35,16 @@ test: rust-check rust-test python-check pytest ## Lint, type-check and test ever
 check: rust-check python-check ## Lint and type-check only
 
 .PHONY: bench
-bench: develop ## Measure speed and memory (benches/*.py)
+bench: develop ## Measure speed and memory (benches/*.py; long, for the packages compared with)
 	@set -e; for bench in $(wildcard benches/*.py); do echo "== $$bench"; $(PY) $$bench; done
+
+.PHONY: bench-peers
+bench-peers: .bench/peers/.built .bench/next/.built ## Install what chunking is compared with, into .bench/
+
+.PHONY: bench-picture
+bench-picture: .venv/.built ## Draw docs/chunking.png from the results in benches/results
+	$(VENV_ENV) $(if $(strip $(UV)),$(UV),$(PY) -m) pip install --quiet --group bench
+	$(PY) benches/speed/picture.py
 
 .PHONY: develop
 develop: .venv/.built ## Build the package in place, with all tools, into .venv
@@ -83,6 +91,16 @@ python-check: .venv/.built
 .PHONY: pytest
 pytest: .venv/.built
 	$(PY) -m pytest
+
+.bench/%/.built: benches/requirements/%.txt
+ifeq ($(strip $(UV)),)
+	test -d $(@D) || $(PYTHON) -m venv $(@D)
+	$(dir $@)$(notdir $(BIN))/python -m pip install --quiet --requirement $<
+else
+	test -d $(@D) || $(UV) venv --python $(PYTHON) $(@D)
+	$(UV) pip install --quiet --python $(@D) --requirement $<
+endif
+	@touch $@
 
 # Stamps: each is touched when its step is done and older than what the step read.
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 if sys.platform == "linux":
@@ -39,9 +39,10 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to break and which tests should notice."""
+    """What to break and which tests should notice. ``first`` has those of a file that are likeliest to: they only save time."""
 
     tests: tuple[str, ...]
+    first: Mapping[str, Sequence[str]]
     timeout_seconds: float
     mutants: tuple[Mutant, ...]
 
@@ -54,12 +55,12 @@ def read_plan(path: Path) -> Plan:
     """Read the configuration; every mutant needs all four fields."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     mutants = tuple(Mutant(**entry) for entry in table.get("mutant", []))
-    return Plan(tuple(table["tests"]), float(table["timeout_seconds"]), mutants)
+    return Plan(tuple(table["tests"]), table.get("first", {}), float(table["timeout_seconds"]), mutants)
 
 
-def mutated(mutant: Mutant) -> str:
-    """Give the text of the file with the mistake in it."""
-    text = (REPOSITORY / mutant.file).read_text(encoding="utf-8")
+def mutated(mutant: Mutant, tree: Path) -> str:
+    """Give the text of the file in ``tree`` with the mistake in it."""
+    text = (tree / mutant.file).read_text(encoding="utf-8")
     n_places = text.count(mutant.old)
     if n_places != 1:
         raise BadMutantError(f"{mutant.file}: {mutant.old!r} stands there {n_places} times; give a line that stands there once")
@@ -95,9 +96,9 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
 
 
-def failing_test(plan: Plan) -> str:
-    """Run the tests on the copy; give the first that fails, or an empty string."""
-    files = [str(path.relative_to(COPY)) for pattern in plan.tests for path in sorted(COPY.glob(pattern))]
+def failing_test(tests: Sequence[str], timeout_seconds: float) -> str:
+    """Run tests on the copy; give the first that fails, or an empty string."""
+    files = [str(path.relative_to(COPY)) for pattern in tests for path in sorted(COPY.glob(pattern))]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-rfE", "-p", "no:cacheprovider", *files]
     environment = os.environ | {"PYTHONPATH": str(COPY / "python"), "LONGCTX_TEST_PROFILE": "ci"}
     try:
@@ -108,7 +109,7 @@ def failing_test(plan: Plan) -> str:
             capture_output=True,
             text=True,
             check=False,
-            timeout=plan.timeout_seconds,
+            timeout=timeout_seconds,
             preexec_fn=limit_memory if sys.platform == "linux" else None,
         )
     except subprocess.TimeoutExpired:
@@ -123,11 +124,12 @@ def try_mutant(mutant: Mutant, plan: Plan) -> str:
     """Apply a mutant to the copy, run the tests and take it back."""
     target = COPY / mutant.file
     original = target.read_text(encoding="utf-8")
-    target.write_text(mutated(mutant), encoding="utf-8")
+    target.write_text(mutated(mutant, COPY), encoding="utf-8")
     try:
         if target.suffix == ".rs":
             build()
-        return failing_test(plan)
+        first = plan.first.get(mutant.file, ())
+        return (first and failing_test(first, plan.timeout_seconds)) or failing_test(plan.tests, plan.timeout_seconds)
     finally:
         target.write_text(original, encoding="utf-8")
 
@@ -136,7 +138,7 @@ def check_baseline(plan: Plan) -> None:
     """Stop where the tests fail without any mutant."""
     copy_repository()
     build()
-    if failure := failing_test(plan):
+    if failure := failing_test(plan.tests, plan.timeout_seconds):
         raise SystemExit(f"{failure} fails without any mutant; repair that first.")
 
 
@@ -172,10 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = tuple(m for m in plan.mutants if options.only in f"{m.file}: {m.why}")
     if options.list:
         for mutant in chosen:
-            mutated(mutant)
+            mutated(mutant, REPOSITORY)
             print(f"{mutant.file}: {mutant.why}")
         return 0
-    return int(run(Plan(plan.tests, plan.timeout_seconds, chosen)) > 0)
+    return int(run(replace(plan, mutants=chosen)) > 0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, which reads it once: no test may use the network
+
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

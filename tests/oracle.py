@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
@@ -103,10 +104,7 @@ def merge(n_tokens: int, room: int, overlap: int) -> list[Window]:
     start, end = windows[-1]
     if len(windows) < 2 or 2 * (end - start) >= room:
         return windows
-    first = windows[-2][0]
-    if end - first <= room:
-        return [*windows[:-2], (first, end)]
-    return [*windows[:-2], *evenly(first, end, 2, overlap)]
+    return [*windows[:-2], *evenly(windows[-2][0], end, 2, overlap)]
 
 
 TAILS = {"keep": keep, "backfill": backfill, "balance": balance, "merge": merge}
@@ -124,6 +122,19 @@ def selected(n_chunks: int, select: str | None, max_chunks: int | None) -> list[
     assert select == "head_tail"
     n_last = max_chunks // 2
     return everything[: max_chunks - n_last] + everything[n_chunks - n_last :]
+
+
+def tfidf(ids: list[int], windows: list[Window], max_chunks: int) -> list[int]:
+    """The chunks whose tokens are, on average, rarest in the other chunks; of equals the earlier."""
+    chunks = [ids[start:end] for start, end in windows]
+    if len(chunks) <= max_chunks:
+        return list(range(len(chunks)))
+
+    def rarity(token: int) -> float:
+        return math.log(len(chunks) / sum(token in chunk for chunk in chunks))
+
+    scores = [sum(rarity(token) for token in chunk) / max(len(chunk), 1) for chunk in chunks]
+    return sorted(sorted(range(len(chunks)), key=lambda i: (-scores[i], i))[:max_chunks])
 
 
 def fresh_tokens(windows: list[Window]) -> list[int]:

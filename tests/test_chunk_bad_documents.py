@@ -45,6 +45,12 @@ WRONG_TYPES: dict[str, tuple[Any, list[str]]] = {
     "a data frame": (pd.DataFrame({"text": ["fox"]}), ["column"]),
     "a polars frame": (pl.DataFrame({"text": ["fox"]}), ["column"]),
     "a column of ints": (pd.Series([1, 2]), ["int"]),
+    "a bytearray": (bytearray(b"fox"), ["bytearray", "bytes"]),
+    "a memoryview": (memoryview(b"fox"), ["memoryview", "bytes"]),
+    "a bytearray in a list": (["fox", bytearray(b"fox")], ["1", "bytearray"]),
+    "an array of no dimension": (np.array("fox"), ["ndarray"]),
+    "a set": ({"fox"}, ["set", "order"]),
+    "a categorical of ints": (pa.array([1, 2]).dictionary_encode(), ["int64"]),
 }
 
 

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -125,6 +126,10 @@ CONTAINERS: dict[str, Callable[[Sequence[str]], object]] = {
     "sliced LargeUtf8": lambda texts: pa.array(["before", *texts, "after"], pa.large_string()).slice(1, len(texts)),
     "sliced Utf8View": lambda texts: pa.array(["before", *texts, "after"], pa.string_view()).slice(1, len(texts)),
     "sliced chunks": lambda texts: pa.chunked_array([["before", *texts[:2]], [*texts[2:], "x"]]).slice(1, len(texts)),
+    "dictionary": lambda texts: pa.array(texts, pa.string()).dictionary_encode(),
+    "pandas categorical": lambda texts: pd.Series(list(texts)).astype("category"),
+    "polars categorical": lambda texts: pl.Series("text", list(texts), dtype=pl.Categorical),
+    "NumPy": lambda texts: np.array(texts, dtype=object),
     "table column": lambda texts: pa.table({"text": list(texts)})["text"],
     "pandas object": lambda texts: pd.Series(list(texts), dtype=object, index=range(7, 7 + len(texts))),
     "pandas str": lambda texts: pd.Series(list(texts), dtype="str"),

@@ -95,6 +95,10 @@ def test_token_type_ids_are_the_tokenizers_or_all_zero(lengths: sts.Lengths, tex
         assert batch.token_type_ids[i].tolist() == row
 
 
+def test_roberta_and_t5_have_no_token_types() -> None:
+    assert not any(Chunker(built(name), max_tokens=8, overlap_tokens=0).has_token_type_ids for name in ("roberta_like", "t5_like"))
+
+
 def test_bert_and_xlnet_have_token_types_and_their_own_padding() -> None:
     assert Chunker(built("bert_like"), max_tokens=8, overlap_tokens=0).has_token_type_ids
     xlnet = Chunker(built("xlnet_like"), max_tokens=8, overlap_tokens=0)
@@ -117,6 +121,22 @@ def test_packed_rows_are_the_rows_without_padding(lengths: sts.Lengths, texts: l
     assert packed.cu_seqlens.dtype == np.int32
     assert packed.cu_seqlens.tolist() == np.cumsum([0, *map(len, rows)]).tolist()
     assert packed.positions.tolist() == [i for row in rows for i in range(len(row))]
+
+
+# Tokenizers that read every word by itself. A passage says what its row holds where it begins and ends between words, and where no token
+# outside of the chunk stands for the same characters, as those of one decomposed Hangul syllable do.
+@given(lengths=sts.lengths(names=("bert_like", "words")), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)
+def test_a_passage_between_blanks_tokenizes_to_its_packed_row(lengths: sts.Lengths, texts: list[str], tail: str, boundary: str) -> None:
+    batch = Chunker(lengths.tokenizer, tail=tail, boundary=boundary, **lengths.options)(texts)
+    packed, frame = batch.packed(), oracle.frame(lengths.tokenizer)
+    offsets = [oracle.content(lengths.tokenizer, text).offsets for text in texts]
+    for i, document in enumerate(batch.document_index.tolist()):
+        text, (start, end), (first, last) = texts[document], batch.char_spans[i].tolist(), batch.token_spans[i].tolist()
+        outside = offsets[document][:first] + offsets[document][last:]
+        if any(a < end and b > start for a, b in outside) or {text[:start][-1:], text[end:][:1]} - {"", " ", "\n"}:
+            continue
+        row = packed.ids[packed.cu_seqlens[i] : packed.cu_seqlens[i + 1]].tolist()
+        assert row == frame.row(oracle.content(lengths.tokenizer, text[start:end]).ids)
 
 
 @given(lengths=sts.lengths(), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)

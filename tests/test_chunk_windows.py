@@ -190,6 +190,20 @@ def test_tfidf_prefers_the_chunk_whose_words_are_nowhere_else() -> None:
     assert text[slice(*batch.char_spans[0].tolist())] == "quick brown encoder chunk"
 
 
+@given(words=st.lists(st.sampled_from(["fox", "dog", "the", "quick", "lazy"]), max_size=60), room=st.integers(2, 7), k=st.integers(1, 5))
+def test_tfidf_takes_the_oracles_chunks(words: list[str], room: int, k: int) -> None:
+    chunker = Chunker(built("words"), max_tokens=room, overlap_tokens=1, select="tfidf", max_chunks=k)
+    text = " ".join(words)
+    ids, windows = oracle.content(built("words"), text).ids, oracle.keep(len(words), room, 1)
+    assert spans_by_document(chunker(text)) == [[windows[i] for i in oracle.tfidf(ids, windows, k)]]
+
+
+def test_equal_seeds_draw_differently_from_different_documents_of_a_length() -> None:
+    texts = [f"{word} " * 40 for word in ("fox", "dog", "the", "quick", "lazy", "runs", "chunk", "row")]
+    chunker = Chunker(built("words"), max_tokens=4, overlap_tokens=0, select="random", max_chunks=2)
+    assert len({tuple(spans) for spans in spans_by_document(chunker(texts))}) > 1
+
+
 @given(lengths=sts.lengths(), k=st.integers(1, 4), text=sts.texts)
 def test_select_that_keeps_all_chunks_changes_nothing(lengths: sts.Lengths, k: int, text: str) -> None:
     whole = Chunker(lengths.tokenizer, **lengths.options)(text)

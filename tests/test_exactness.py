@@ -82,13 +82,14 @@ def test_ids_and_offsets_of_stress_texts_equal_tokenizers(name: str, real_tokeni
     assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
 
 
+@pytest.mark.parametrize("specials", ["text", "parse"])
 @pytest.mark.parametrize("name", REAL)
-def test_parsed_specials_equal_tokenizers(name: str, real_tokenizer: Load, data_folder: Path) -> None:
+def test_special_tokens_in_a_text_equal_tokenizers(name: str, specials: str, real_tokenizer: Load, data_folder: Path) -> None:
     tokenizer = real_tokenizer(name)
-    specials = [token.content for token in tokenizer.get_added_tokens_decoder().values()][:40]
-    texts = [*(f"a{s} {s}{s}b, {s.lower()}{s[:-1]}" for s in specials), *stress_texts(data_folder)[:120]]
-    chunker = Chunker(tokenizer, max_tokens=32, overlap_tokens=5, specials="parse", offsets=True)
-    reference = truncating(tokenizer, 32, 5, "parse")
+    written = [token.content for token in tokenizer.get_added_tokens_decoder().values()][:40]
+    texts = [*(f"a{s} {s}{s}b, {s.lower()}{s[:-1]}" for s in written), *stress_texts(data_folder)[:120]]
+    chunker = Chunker(tokenizer, max_tokens=32, overlap_tokens=5, specials=specials, offsets=True)
+    reference = truncating(tokenizer, 32, 5, specials)
     assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
 
 

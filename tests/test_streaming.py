@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import longctx
 import strategies as sts
 from longctx import ChunkBatch, Chunker
+from longctx.documents import groups
 from tokenizers_built import built
 
 LENGTHS: dict[str, Any] = {"max_tokens": 8, "overlap_tokens": 2, "padding": "max_tokens", "offsets": True}
@@ -73,6 +75,13 @@ def test_a_stream_reads_ahead_only_so_far() -> None:
     for _ in range(3):
         next(stream)
     assert taken < 5_000
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_a_column_is_read_in_groups_of_bounded_size(kind: pa.DataType) -> None:
+    column = pa.chunked_array([pa.array(["x", "a" * 9, "", "b" * 30, "c"], kind), pa.array([], kind), pa.array(["d" * 50, "e"], kind)])
+    found = [group.to_pylist() for group in groups(column.slice(1), max_documents=4, max_chars=31)]
+    assert found == [["a" * 9, ""], ["b" * 30, "c"], ["d" * 50], ["e"]]
 
 
 def test_a_stream_takes_one_text_as_one_document() -> None:

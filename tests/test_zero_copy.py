@@ -6,9 +6,11 @@ import gc
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from longctx import ChunkBatch, Chunker
+from longctx.documents import as_runs
 from tokenizers_built import built
 
 ARRAYS = ["input_ids", "lengths", "document_index", "token_spans", "char_spans", "fresh_tokens", "offsets"]
@@ -40,6 +42,15 @@ def test_memory_is_owned_by_the_moved_rust_vector(name: str) -> None:
         root = root.base
     # rust-numpy keeps a moved vector alive through the base object; an array that owns its data was copied.
     assert type(root.base).__name__ == "PySliceContainer"
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_the_text_of_a_column_is_read_where_it_lies(kind: pa.DataType) -> None:
+    column = pa.array(["the quick brown fox jumps", "over the lazy dog, and sleeps"], kind).slice(1)
+    text = next(buffer for buffer in reversed(column.buffers()) if buffer is not None)
+    ((_, data),) = as_runs(column)
+    given = data[0] if isinstance(data, list) else data
+    assert given.ctypes.data == text.address
 
 
 def test_asking_twice_gives_the_same_memory() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from longctx import _core
 from longctx.batch import ChunkBatch, RowLayout
 from longctx.coverage import CoverageTable
-from longctx.documents import as_runs, groups
+from longctx.documents import as_runs, groups, is_utf8
 from longctx.errors import ConfigError
 from longctx.tokenizer_files import TokenizerSpec, find
 
@@ -32,7 +32,7 @@ class Chunker:
         boundary: where a chunk may end: ``"token"``, ``"word"``, ``"sentence"`` (both UAX #29) or ``"paragraph"`` (blank line). Where a
             row holds no such boundary, the next finer kind is used.
         tail: a short last chunk: ``"keep"`` it; ``"backfill"`` it from the text before; ``"balance"`` all chunks to equal length;
-            ``"merge"`` one of under half a row with its neighbour, evenly where one row cannot hold both.
+            ``"merge"`` one of under half a row with its neighbour, into two of equal length.
         select: which chunks become rows: None for all; ``"head"``, ``"tail"``, ``"head_tail"``, ``"random"`` (with ``seed``) or
             ``"tfidf"`` (the chunks whose tokens are rarest in the rest of the document), with ``max_chunks``.
         max_chunks: rows a document may have, with ``select``.
@@ -219,8 +219,11 @@ def _max_chunks(select: str | None, max_chunks: int | None) -> int:
 
 
 def _threads(threads: int | None) -> int:
-    if threads is not None:
-        return _count("threads", threads, least=1)
+    return available_cpus() if threads is None else _count("threads", threads, least=1)
+
+
+def available_cpus() -> int:
+    """Logical processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -235,17 +238,13 @@ def _count(option: str, value: object, *, least: int) -> int:
 
 def _text(option: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"{option}={value!r} is a {type(value).__name__}; use a str.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"{option}={value!r} holds a lone surrogate, which is no character ({error}); use text that UTF-8 can hold."
-        ) from error
+        raise ConfigError(f"{option}={value!r} is of type {type(value).__name__}; use a str.")
+    if not is_utf8(value):
+        raise ConfigError(f"{option}={value!r} holds a lone surrogate, which is no character; use text that UTF-8 can hold.")
     return value
 
 
 def _switch(option: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise ConfigError(f"{option}={value!r} is a {type(value).__name__}; use True or False.")
+        raise ConfigError(f"{option}={value!r} is of type {type(value).__name__}; use True or False.")
     return value

@@ -15,7 +15,7 @@ from longctx.inference.decisions import decide
 from longctx.inference.device import pick_device, pick_dtype, pick_token_budget
 from longctx.inference.documents import DocumentCollector, DocumentRows, TextTap
 from longctx.inference.loop import RowOutput, RowRunner
-from longctx.inference.progress import document_progress
+from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
 from longctx.nn.embedding import minilm_folder
@@ -187,11 +187,11 @@ class LongDocumentClassifier:
     def __call__(self, documents: Any) -> Predictions:
         """One prediction per document, with its evidence."""
         n_documents = 1 if isinstance(documents, (str, bytes)) else _length(documents)
-        with document_progress(self._progress, n_documents) as advance:
+        with document_progress(self._progress, n_documents) as progress:
             predictions = []
-            for prediction in self.stream(documents):
+            for prediction in self._predictions(documents, progress):
                 predictions.append(prediction)
-                advance(1)
+                progress.documents_done(1)
         return Predictions(predictions)
 
     def predict(self, documents: Any) -> list[Label]:
@@ -211,15 +211,19 @@ class LongDocumentClassifier:
 
     def stream(self, documents: Any) -> Iterator[Prediction]:
         """Predictions one by one, in bounded memory, for any iterable of documents."""
-        for complete in self._documents(documents):
+        return self._predictions(documents, HIDDEN)
+
+    def _predictions(self, documents: Any, progress: Progress) -> Iterator[Prediction]:
+        for complete in self._documents(documents, progress):
             yield from decide(complete, self._task, explain=self._explain)
 
-    def _documents(self, documents: Any) -> Iterator[list[DocumentRows]]:
+    def _documents(self, documents: Any, progress: Progress) -> Iterator[list[DocumentRows]]:
         """Give the documents with their chunks' values, as they become complete."""
         texts = TextTap(documents)
         collector = DocumentCollector(texts)
         for batches in self._batches(texts):
             values = np.hstack([self._task.runner.run(batch) for batch in batches])
+            progress.chunks_read(batches[0].n_rows)
             yield collector.add(batches[0], values)
         yield collector.finish()
 

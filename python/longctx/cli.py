@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import os
@@ -17,10 +18,12 @@ from longctx.cli_output import CellGroup, ChunkGroup, PredictionGroup, counted, 
 from longctx.data.readers import InputFormat, read_documents
 from longctx.data.sources import SourceDocument, grouped
 from longctx.data.writers import atomic_file, check_output
+from longctx.documents import is_utf8
 from longctx.errors import ConfigError, LongctxError, ReadError
 from longctx.results import Prediction, Predictions
 
 EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 _PREDICTIONS_PER_GROUP = 16  # written together: small, because a classifier on a CPU is slow and results should appear
 
 app = typer.Typer(
@@ -47,14 +50,34 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write resul
 
 def main() -> None:
     """Entry point: run the command line and exit. Errors are one line on stderr and exit status 2."""
+    if sys.stderr is None:  # closed by the caller: messages have nowhere to go
+        sys.stderr = io.StringIO()
     logger = logging.getLogger("longctx")
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
     try:
-        app(prog_name="longctx")
-    except LongctxError as error:
-        say(f"longctx: error: {error}")
-        sys.exit(EXIT_ERROR)
+        status = app(prog_name="longctx", standalone_mode=False)
+    except typer.Abort:
+        status = EXIT_INTERRUPTED
+    except Exception as error:
+        problem = _problem(error)
+        if problem is None:
+            raise
+        if problem:
+            say(f"longctx: error: {problem}")
+        status = EXIT_ERROR
+    sys.exit(status)
+
+
+def _problem(error: Exception) -> str | None:
+    """Say what the user did wrong, in one line where typer takes six; "" where it has shown its help; None where it was not the user."""
+    if isinstance(error, LongctxError):
+        return str(error)
+    if not hasattr(error, "format_message"):  # typer's errors; their base class has moved between its versions
+        return None
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    command = "longctx" if context is None else context.command_path
+    return message and f"{message}; see '{command} --help'"
 
 
 def _show_version(wanted: bool) -> None:
@@ -153,6 +176,9 @@ def _documents(
     """Read the documents of the inputs, then hand out the literal texts."""
     if not inputs and not texts:
         raise ConfigError("no documents; give files or folders, '-' for standard input, or --text 'some text'")
+    for n, literal_text in enumerate(texts or (), start=1):
+        if not is_utf8(literal_text):
+            raise ReadError(f"--text number {n} is not valid UTF-8; give text, or a file with --input-format text")
     literal = (SourceDocument(f"text-{n}", text, "--text") for n, text in enumerate(texts or (), start=1))
     if not inputs:
         return literal

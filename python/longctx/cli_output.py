@@ -113,7 +113,7 @@ def emit(groups: Iterable[CellGroup], *, output: Path | None, columns: Sequence[
         doing: verb for the progress line, like "classified".
         done: called once all groups are written, before a table is shown.
     """
-    if output is None and sys.stdout.isatty():
+    if output is None and sys.stdout is not None and sys.stdout.isatty():
         rows, n_rows = _first_rows(with_progress(groups, doing=doing))
         done()
         print_table(columns, rows, n_rows=n_rows)

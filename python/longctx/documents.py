@@ -34,10 +34,22 @@ def groups(documents: Any, *, max_documents: int, max_chars: int) -> Iterator[An
     if isinstance(documents, str | bytes):
         yield [documents]
     elif _is_arrow(documents):
-        array = _arrow_array(documents)
-        yield from (array.slice(start, max_documents) for start in range(0, len(array), max_documents))
+        yield from _groups_of_column(_arrow_array(documents), max_documents, max_chars)
     else:
         yield from _groups_of_objects(iter(_iterable(documents)), max_documents, max_chars)
+
+
+def _groups_of_column(column: Any, max_documents: int, max_bytes: int) -> Iterator[Any]:
+    """Give slices of the column, which share its memory. Bytes stand for characters: they are known without reading the text."""
+    for start in range(0, len(column), max_documents):
+        block = column.slice(start, max_documents)
+        ends = np.cumsum(np.concatenate([_byte_lengths(chunk) for chunk in block.chunks]), dtype=np.int64)
+        first = 0
+        while first < len(block):
+            before = ends[first - 1] if first else 0
+            stop = max(first + 1, int(np.searchsorted(ends, before + max_bytes, side="right")))
+            yield block.slice(first, stop - first)
+            first = stop
 
 
 def _groups_of_objects(documents: Iterator[Any], max_documents: int, max_chars: int) -> Iterator[list[Any]]:
@@ -58,9 +70,20 @@ def _iterable(documents: Any) -> Iterable[Any]:
         raise DocumentTypeError(f"a file ({documents!r}) is not text; read it first: file.read() is one document, list(file) one a line.")
     if isinstance(documents, Mapping | Set):
         raise DocumentTypeError(f"{type(documents).__name__} has no order of documents; {_ALLOWED}")
-    if not isinstance(documents, Iterable):
+    if isinstance(documents, bytearray | memoryview):
+        raise DocumentTypeError(f"{type(documents).__name__} may change while it is read; give bytes(...) of it.")
+    if not isinstance(documents, Iterable) or getattr(documents, "ndim", 1) == 0:  # a NumPy array of no dimension only looks iterable
         raise DocumentTypeError(f"{type(documents).__name__} is not text; {_ALLOWED}")
     return documents
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether UTF-8 can hold a text: half of a surrogate pair is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(document: Any) -> Any:
@@ -81,7 +104,10 @@ def _arrow_array(documents: Any) -> Any:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise DocumentTypeError(f"this {type(documents).__name__} is no column of strings ({error}); {_ALLOWED}") from error
     if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+        kind = array.type.value_type
+        # Views, which polars makes, can neither be cast from a dictionary nor taken by index.
+        kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)
+        array = pa.chunked_array([chunk.dictionary.cast(kind).take(chunk.indices) for chunk in array.chunks], kind)
     return array
 
 
@@ -113,6 +139,15 @@ def _arrow_run(chunk: Any) -> tuple[Any, Any]:
         raise DocumentTypeError(f"an Arrow array of {kind} holds no strings; {_ALLOWED}")
     _, offsets, data = chunk.buffers()
     return np.frombuffer(offsets, dtype=dtype)[start : stop + 1], _bytes(data)
+
+
+def _byte_lengths(chunk: Any) -> np.ndarray[Any, np.dtype[np.integer[Any]]]:
+    if chunk.null_count == len(chunk):  # nothing to measure; what is null is named when it is read
+        return np.zeros(len(chunk), dtype=np.int64)
+    first, _ = _arrow_run(chunk)
+    # Offsets, or views of 16 bytes that begin with the length.
+    lengths: np.ndarray[Any, np.dtype[np.integer[Any]]] = first.view(np.int32)[::4] if first.dtype == np.uint8 else np.diff(first)
+    return lengths
 
 
 def _bytes(buffer: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -1,4 +1,4 @@
-"""Every exception longctx raises on purpose. Each is also the built-in that Python users would catch."""
+"""Every exception longctx raises on purpose, each also the built-in that Python users would catch; and how to quote the others."""
 
 from __future__ import annotations
 
@@ -41,3 +41,9 @@ class ReadError(LongctxError, OSError):
 
 class MissingDependencyError(LongctxError, ImportError):
     """An optional package is needed and not installed; the message says which extra brings it."""
+
+
+def one_line(error: BaseException, most_chars: int = 300) -> str:
+    """Write another library's error for use in a message of ours: its first line, printable, not too long."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in lines[0][:most_chars])

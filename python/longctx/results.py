@@ -61,8 +61,9 @@ class Prediction:
 
     @property
     def decisive(self) -> ChunkEvidence:
-        """The chunk with the largest ``weight * score``: the passage to read first."""
-        return max(self.chunks, key=lambda chunk: chunk.weight * chunk.score)
+        """The chunk that speaks most for the result, by ``weight * score``: the passage to read first."""
+        sign = -1.0 if self.score < 0 else 1.0  # a regression's value may be negative; a probability is not
+        return max(self.chunks, key=lambda chunk: sign * chunk.weight * chunk.score)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values, ready for ``json.dumps``."""

@@ -53,29 +53,27 @@ fn cut(n_tokens: usize, config: &ChunkConfig, next_end: impl Fn(usize, usize) ->
     chunks
 }
 
-/// Moves the last chunk's start back until it is full, but never past the start before it, whose chunk it would swallow.
+/// Moves the last chunk's start back until it is full. It stays ahead of the start before it: `cut` made that chunk because more than a
+/// row was left from there.
 fn backfill(chunks: &mut [Range<usize>], n_tokens: usize, config: &ChunkConfig) {
-    if let [.., before, last] = chunks {
-        last.start = (n_tokens.saturating_sub(config.room_tokens)).max(before.start + 1);
+    if let [_, .., last] = chunks {
+        last.start = n_tokens - config.room_tokens;
     }
 }
 
-/// Joins a last chunk of under half a row with the one before, or evens the two out where a row cannot hold both.
+/// Evens a last chunk of under half a row out with the one before. One row cannot hold both: `cut` made the one before because more
+/// than a row was left from its start.
 fn merge(chunks: &mut Vec<Range<usize>>, n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) {
     let (room, overlap) = (config.room_tokens, config.overlap_tokens);
     let &[.., Range { start, .. }, ref last] = chunks.as_slice() else { return };
     if 2 * last.len() >= room {
         return;
     }
-    let joined = n_tokens - start;
-    chunks.truncate(chunks.len() - 2);
-    if joined <= room {
-        chunks.push(start..n_tokens);
-        return;
-    }
-    // The second half must fit a row too, which bounds how early the first may end.
+    // The second half must fit a row too. The boundary nearest to the middle leaves it that room anyway, because the end of the first of
+    // the two chunks is among the strongest; the bound makes it hold for any other choice.
     let earliest = (start + overlap + 1).max(n_tokens + overlap - room);
-    let end = breaks.nearest_in(earliest, start + (joined + overlap).div_ceil(2), start + room);
+    let end = breaks.nearest_in(earliest, start + (n_tokens - start + overlap).div_ceil(2), start + room);
+    chunks.truncate(chunks.len() - 2);
     chunks.extend([start..end, end - overlap..n_tokens]);
 }
 

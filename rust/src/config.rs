@@ -24,7 +24,7 @@ pub enum Tail {
     Backfill,
     /// All chunks of the document get the same length, within one token.
     Balance,
-    /// Under half a row, it joins its neighbour: in one row where both fit, otherwise they share their tokens evenly.
+    /// Under half a row, it and its neighbour share their tokens evenly.
     Merge,
 }
 
@@ -77,7 +77,7 @@ pub struct ChunkConfig {
 }
 
 impl ChunkConfig {
-    /// Checks the lengths against what the tokenizer adds to each row.
+    /// Checks the lengths against what each row has beside its chunk: `n_added_tokens`, which `added` names in a message.
     ///
     /// # Errors
     /// [`Error::Config`] where no content fits a row, where the overlap leaves no fresh token, or where no chunk may be kept.
@@ -85,14 +85,14 @@ impl ChunkConfig {
         max_tokens: usize,
         overlap_tokens: usize,
         n_added_tokens: usize,
+        added: &str,
         boundary: Boundary,
         tail: Tail,
         select: Select,
     ) -> Result<Self> {
         if max_tokens <= n_added_tokens {
             return Err(Error::Config(format!(
-                "max_tokens={max_tokens} leaves no room: this tokenizer adds {n_added_tokens} tokens to each row \
-                 (special tokens, prefix and suffix); use at least {}.",
+                "max_tokens={max_tokens} leaves no room: this tokenizer adds {n_added_tokens} {added}; use at least {}.",
                 n_added_tokens + 1
             )));
         }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn config(max_tokens: usize, overlap_tokens: usize) -> Result<ChunkConfig> {
-        ChunkConfig::new(max_tokens, overlap_tokens, 2, Boundary::Token, Tail::Keep, Select::All)
+        ChunkConfig::new(max_tokens, overlap_tokens, 2, "special tokens", Boundary::Token, Tail::Keep, Select::All)
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! microseconds, which a call pays once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// `work(0..n_items)` on up to `n_threads` threads, results in order. With several failures, the one of the lowest index is returned,
@@ -34,7 +35,8 @@ where
         done
     };
     let mut done = thread::scope(|scope| {
-        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(run)).collect();
+        // Where the system has no more threads to give, those that there are do the work; `spawn` would panic.
+        let others: Vec<_> = (1..n_threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok()).collect();
         let mut done = run();
         for other in others {
             match other.join() {
@@ -48,16 +50,18 @@ where
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// `work` on every item, each on a thread of its own; the first on the calling one.
+/// `work` on every item, each on a thread of its own; the first, and those for which the system has no thread, on the calling one.
 pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
-    let mut items = items.into_iter();
-    let first = items.next();
-    thread::scope(|scope| {
-        for item in items {
-            let work = &work;
-            scope.spawn(move || work(item));
+    let slots: Vec<Mutex<Option<I>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let take = |slot: &Mutex<Option<I>>| {
+        if let Some(item) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            work(item);
         }
-        first.map(&work);
+    };
+    let take = &take;
+    thread::scope(|scope| {
+        let n_started = slots.iter().skip(1).map_while(|slot| thread::Builder::new().spawn_scoped(scope, move || take(slot)).ok()).count();
+        slots.iter().take(1).chain(slots.iter().skip(1 + n_started)).for_each(take);
     });
 }
 
@@ -70,6 +74,17 @@ mod tests {
         for n_threads in [1, 2, 7] {
             let squares: Result<Vec<usize>, ()> = map(100, n_threads, |i| Ok(i * i));
             assert_eq!(squares, Ok((0..100).map(|i| i * i).collect()));
+        }
+    }
+
+    #[test]
+    fn each_item_is_worked_on_once() {
+        for n_items in [0, 1, 7] {
+            let sum = AtomicUsize::new(0);
+            each((1..=n_items).collect(), |item: usize| {
+                sum.fetch_add(item, Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), n_items * (n_items + 1) / 2);
         }
     }
 

@@ -95,6 +95,8 @@ def _read_all(names: Sequence[str], columns: Columns, format: InputFormat) -> It
 def _check_names(names: Sequence[str]) -> None:
     if not names:
         raise ConfigError("no input; give files, folders, or '-' for standard input")
+    if not all(names):  # an empty shell variable; Path would take it for the current folder
+        raise ConfigError("an input has an empty name; give files, folders, or '-' for standard input")
     if names.count(STANDARD_INPUT) > 1:
         raise ConfigError("'-' is given twice, but standard input can be read only once")
 

@@ -44,6 +44,8 @@ class Source:
     def open(self) -> Iterator[BinaryIO]:
         """Open for reading bytes. Standard input stays open afterwards."""
         if self.path is None:
+            if sys.stdin is None:
+                raise self.error("standard input is closed; pipe text in, or give files")
             yield sys.stdin.buffer
             return
         with self.path.open("rb") as file:

@@ -107,9 +107,11 @@ def open_writer(path: str | os.PathLike[str] | None) -> Iterator[ResultWriter]:
 
     Raises:
         ConfigError: another ending.
-        WriteError: the folder is missing or not writable, the disk is full, a value does not fit.
+        WriteError: the folder is missing or not writable, the disk is full, a value does not fit, standard output is closed.
     """
     if path is None:
+        if sys.stdout is None:
+            raise WriteError("standard output is closed; name a file for the results")
         yield JsonlWriter(sys.stdout.buffer, "standard output")
         return
     target = check_output(path)

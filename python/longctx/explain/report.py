@@ -14,6 +14,8 @@ NOTEBOOK_DOCUMENTS = 10
 """A notebook cell shows this many documents; ``to_html`` shows all."""
 SHOWN_LABELS = 10
 """A document's most probable labels that are drawn as bars."""
+QUOTE_CHARS = 300
+"""A deciding passage is quoted up to here above the text."""
 
 STYLE = """
 .lc{font:14px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:60rem;margin:0 auto;padding:.5rem}
@@ -53,7 +55,17 @@ def _document(index: int, prediction: Prediction) -> str:
     score = f" ({prediction.score:.3f})" if prediction.probabilities else ""
     title = f"<summary>Document {index}: <b>{escape(label or 'no label')}</b>{score}. {_coverage(prediction.coverage)}</summary>"
     text = "".join(_passages(prediction))
-    return f'<details open>{title}{_probabilities(prediction)}<div class="text">{text}</div></details>'
+    return f'<details open>{title}{_probabilities(prediction)}{_decisive(prediction)}<div class="text">{text}</div></details>'
+
+
+def _decisive(prediction: Prediction) -> str:
+    """Quote the beginning of the passage that counted most, so that nobody has to look for the strongest colour."""
+    passage = prediction.decisive
+    quote = " ".join(passage.text.split())
+    if not quote:
+        return ""
+    shown = quote if len(quote) <= QUOTE_CHARS else f"{quote[:QUOTE_CHARS]} ..."
+    return f"<p>Decided most by characters {passage.char_span[0]:,} to {passage.char_span[1]:,}: <q>{escape(shown)}</q></p>"
 
 
 def _coverage(coverage: Coverage) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from longctx.errors import ConfigError
+from longctx.errors import ConfigError, one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU_TOKEN_BUDGET = 4096
@@ -28,6 +28,10 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise ConfigError(f"device={device!r} is not known; use 'auto', 'cpu', 'cuda' or 'cuda:0'.") from error
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={device!r}: torch sees no CUDA device; use device='auto' or 'cpu'.")
+    try:
+        torch.zeros(1, device=picked).item()  # the one question that every kind of device answers; "meta" holds no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"device={device!r} cannot be used here ({one_line(error)}); use 'auto', 'cpu' or one that is there.") from error
     return picked
 
 

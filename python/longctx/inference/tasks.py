@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from longctx.chunking import Chunker
+from longctx.documents import is_utf8
 from longctx.errors import ConfigError, ModelError
 from longctx.inference.loop import RowOutput, RowRunner
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
@@ -78,17 +79,19 @@ def read_labels(labels: Any, template: str) -> Labels:
     """Check ``labels``: names, put into the template, or ``{name: description}``, where descriptions stand as they are.
 
     Raises:
-        ConfigError: a str, fewer than two labels, blank or repeated ones, or a template without ``{}``.
+        ConfigError: a str or set, fewer than two labels, blank or repeated ones, or a template without ``{}``.
     """
-    if template.count("{}") != 1:
+    if not isinstance(template, str) or template.count("{}") != 1:
         raise ConfigError(f"hypothesis_template={template!r} must hold {{}} exactly once, where the label goes; for example 'About {{}}.'.")
-    if isinstance(labels, str) or not hasattr(labels, "__iter__"):
-        raise ConfigError(f"labels={labels!r} is a {type(labels).__name__}; use a list of names or {{name: description}}.")
+    if isinstance(labels, str | bytes | Set) or not hasattr(labels, "__iter__"):  # a set has no order for the columns
+        raise ConfigError(f"labels={labels!r} is of type {type(labels).__name__}; use a list of names or {{name: description}}.")
     names = list(labels)
     texts = [labels[name] for name in names] if hasattr(labels, "keys") else [template.replace("{}", str(name)) for name in names]
     for text in (*names, *texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f"labels holds {text!r}; every label and description must be a str that is not blank.")
+        if not isinstance(text, str) or not text.strip() or not is_utf8(text):
+            raise ConfigError(
+                f"labels holds {text!r}; every label and description must be a str that is not blank and that UTF-8 can hold."
+            )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(f"labels repeats {', '.join(map(repr, repeated))}; give each label once.")

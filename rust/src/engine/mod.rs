@@ -10,6 +10,8 @@ mod general;
 mod outline;
 mod select;
 mod trie;
+mod unigram;
+mod wordpiece;
 mod words;
 
 use std::ops::Range;

@@ -21,6 +21,7 @@ pub struct Padding {
 
 /// A definition, read only as far as it is asked.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with a model")]
 pub struct Outline<'d> {
     #[serde(default)]
     added_tokens: Option<Vec<AddedToken>>,

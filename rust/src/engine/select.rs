@@ -4,15 +4,17 @@ use tokenizers::PostProcessorWrapper;
 
 use super::added::AddedTokens;
 use super::check::Reference;
-use super::definition::Definition;
+use super::definition::{Definition, kind};
 use super::forbidden::Forbidding;
+use super::unigram::Unigram;
+use super::wordpiece::WordPiece;
 use super::words::{WordEngine, WordModel};
-use super::{Engine, GeneralEngine, encode_all};
+use super::{Engine, GeneralEngine, Piece, Tokens, encode_all};
 use crate::config::Specials;
 
 /// Texts on which a fast engine has to agree with the general one before it is used: words, case, numbers, blanks of all kinds,
 /// punctuation, accents composed and not, scripts with and without spaces, emoji, controls, and words too long for any vocabulary.
-const PROBES: [&str; 14] = [
+pub const PROBES: [&str; 14] = [
     "",
     "The quick brown fox, it's said, can't jump over 13 lazy dogs (or 1,234.5 of them)! I'LL they've X'D We're",
     "  leading,  double\t\ttabs\n\nline ends \r\n and trailing   ",
@@ -35,8 +37,14 @@ pub struct Loaded {
     pub engine: Box<dyn Engine>,
     /// What puts special tokens around a text.
     pub post_processor: Option<PostProcessorWrapper>,
-    /// Which engine it is, and why.
-    pub explanation: String,
+    /// Strings that are control tokens where special tokens are parsed.
+    special_tokens: Vec<String>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Loaded").field("engine", &self.engine.explain()).finish_non_exhaustive()
+    }
 }
 
 /// Reads a `tokenizer.json` and picks the engine for it.
@@ -44,43 +52,45 @@ pub struct Loaded {
 /// # Errors
 /// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
 pub fn load(tokenizer_json: &str, specials: Specials) -> crate::error::Result<Loaded> {
-    let (loaded, special_tokens) = match load_fast(tokenizer_json, specials) {
-        Ok(found) => found,
-        Err(reason) => load_general(tokenizer_json, specials, &reason)?,
-    };
+    let loaded = load_fast(tokenizer_json, specials).or_else(|reason| load_general(tokenizer_json, specials, reason))?;
     if specials != Specials::Reject {
         return Ok(loaded);
     }
-    let engine = Box::new(Forbidding::new(loaded.engine, &special_tokens)?);
+    let engine = Box::new(Forbidding::new(loaded.engine, &loaded.special_tokens)?);
     Ok(Loaded { engine, ..loaded })
 }
 
-fn load_fast(tokenizer_json: &str, specials: Specials) -> Result<(Loaded, Vec<String>), String> {
+fn load_fast(tokenizer_json: &str, specials: Specials) -> Result<Loaded, String> {
     let definition = Definition::parse(tokenizer_json)?;
     let engine = fast(&definition, specials)?;
-    let loaded = Loaded { explanation: engine.explain(), post_processor: definition.post_processor()?, engine };
-    Ok((loaded, definition.special_tokens()))
+    Ok(Loaded { engine, post_processor: definition.post_processor()?, special_tokens: definition.special_tokens() })
 }
 
-fn load_general(tokenizer_json: &str, specials: Specials, reason: &str) -> crate::error::Result<(Loaded, Vec<String>)> {
+fn load_general(tokenizer_json: &str, specials: Specials, reason: String) -> crate::error::Result<Loaded> {
     let engine = GeneralEngine::new(tokenizer_json, specials)?;
     let special_tokens = engine.special_tokens();
     let post_processor = engine.tokenizer().get_post_processor().cloned();
-    let explanation = format!("{}\nno faster one: {reason}", engine.explain());
-    Ok((Loaded { engine: Box::new(engine), post_processor, explanation }, special_tokens))
+    Ok(Loaded { engine: Box::new(Fallback { engine, reason }), post_processor, special_tokens })
 }
 
 /// A fast engine for the definition.
 ///
 /// # Errors
 /// Why there is none.
-pub fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
-    let _ = (definition, specials);
-    Err("no fast engine knows it".into())
+fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    match kind(&definition.normalizer) {
+        "BertNormalizer" => checked(WordPiece::new(definition)?, definition, specials),
+        _ => {
+            if definition.has_normalized_tokens(specials) {
+                return Err("one of its added tokens is looked for in normalized text".into());
+            }
+            checked(Unigram::new(definition)?, definition, specials)
+        }
+    }
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes and the ids of added tokens.
-pub fn checked<M: WordModel + 'static>(model: M, definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+fn checked<M: WordModel + 'static>(model: M, definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     let engine = WordEngine::new(model, AddedTokens::new(definition.added_tokens(specials)?).map_err(|error| error.to_string())?);
     let reference = Reference::new(definition, specials, &PROBES)?;
     if let Some((content, _)) = definition.added_token_ids().find(|&(content, id)| reference.added_token_id(content) != Some(id)) {
@@ -89,5 +99,26 @@ pub fn checked<M: WordModel + 'static>(model: M, definition: &Definition<'_>, sp
     match PROBES.iter().find(|probe| encode_all(&engine, probe) != reference.tokens(probe)) {
         None => Ok(Box::new(engine)),
         Some(probe) => Err(format!("the fast engine did not agree with the general one on the text {probe:?}")),
+    }
+}
+
+/// The general engine, with the reason why it was taken.
+struct Fallback {
+    engine: GeneralEngine,
+    /// Why no fast engine reads this tokenizer.
+    reason: String,
+}
+
+impl Engine for Fallback {
+    fn pieces(&self, text: &str) -> Vec<Piece> {
+        self.engine.pieces(text)
+    }
+
+    fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
+        self.engine.encode(text, piece, tokens)
+    }
+
+    fn explain(&self) -> String {
+        format!("{}\nfast engine: none, because {}", self.engine.explain(), self.reason)
     }
 }

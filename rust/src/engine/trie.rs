@@ -1,93 +1,113 @@
 //! A static trie over byte strings: the longest entry that a text starts with, in one walk.
 //!
-//! Built in one pass over sorted keys, breadth first, so that the children of a node lie side by side: a quarter of a million keys take some
-//! tens of milliseconds. A double array looks up in fewer steps but takes several times as long to build, and a tokenizer has to load
+//! A double array: the child of a node by some byte lies at the node's base, exclusive-or that byte, and is the node's own if the byte is
+//! written there. So a step is one look at a small array where it fails and one more where it does not. Bases are only looked for among
+//! the newest blocks: the array has some gaps, and a quarter of a million keys take some tens of milliseconds, for a tokenizer has to load
 //! at once.
+
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// No value.
 const NONE: u32 = u32::MAX;
 
-/// Children up to which a linear search beats a binary one.
-const LINEAR_CHILDREN: usize = 8;
+/// In place of the byte that leads to a place: it is free.
+const FREE: u16 = u16::MAX;
+
+/// Places that differ in their last byte only.
+const BLOCK_PLACES: usize = 256;
+
+/// Newest blocks that are searched for places.
+const OPEN_BLOCKS: usize = 8;
+
+/// Bases that are tried for a node before it gets a new block.
+const MOST_ATTEMPTS: usize = 64;
 
 /// A place in the trie: the node of a prefix of some key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node(u32);
 
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    /// Where the children lie; block 0, which is free, where there are none.
+    base: u32,
+    /// Of the key that ends here, or [`NONE`].
+    value: u32,
+}
+
 /// A map from byte strings to `u32`, walked byte by byte.
 #[derive(Debug, Default)]
 pub struct Trie {
-    /// First child of every node; one entry more than there are nodes.
-    first_child: Vec<u32>,
-    /// The byte that leads to each node.
-    labels: Vec<u8>,
-    /// The value of the key that ends at each node, or [`NONE`].
-    values: Vec<u32>,
-    /// Children of the root by byte, or [`NONE`]: most walks end here, and it has the most children.
-    from_root: Vec<u32>,
+    /// The byte that leads to each place, or [`FREE`].
+    labels: Vec<u16>,
+    units: Vec<Unit>,
+}
+
+/// A trie that still grows.
+struct Builder {
+    trie: Trie,
+    /// Bases that are taken: two nodes with the same one would share children.
+    is_base: Vec<bool>,
+    n_free: Vec<usize>,
+}
+
+/// Keys with the same beginning, and the node of that.
+struct Pending {
+    keys: Range<usize>,
+    n_bytes: usize,
+    node: usize,
 }
 
 impl Trie {
     /// Values are below `u32::MAX`; of equal keys the last one counts.
     pub fn new<'k>(keys: impl IntoIterator<Item = (&'k [u8], u32)>) -> Self {
-        let mut keys: Vec<(&[u8], u32)> = keys.into_iter().collect();
-        keys.sort_by(|a, b| a.0.cmp(b.0)); // stable, so that the last of equal keys stays last
-        let mut trie = Self { labels: vec![0], values: vec![NONE], from_root: vec![NONE; 256], ..Self::default() };
-        // The keys below each node, in the order of the nodes, and how many of their bytes lead there.
-        let mut pending = std::collections::VecDeque::from([(0..keys.len(), 0)]);
-        let mut node = 0;
-        while let Some((mut range, depth)) = pending.pop_front() {
-            trie.first_child.push(trie.labels.len() as u32);
-            while range.start < range.end && keys[range.start].0.len() == depth {
-                trie.values[node] = keys[range.start].1;
+        let mut keys: Vec<(u64, &[u8], u32)> = keys.into_iter().map(|(key, value)| (beginning(key), key, value)).collect();
+        // Stable, so that the last of equal keys stays last; nearly all comparisons end at the numbers.
+        keys.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let mut builder = Builder { trie: Self::default(), is_base: Vec::new(), n_free: Vec::new() };
+        builder.add_block();
+        builder.n_free[0] = 0; // the root lies here and nothing else ever
+        let mut pending = VecDeque::from([Pending { keys: 0..keys.len(), n_bytes: 0, node: 0 }]);
+        let mut labels = Vec::new();
+        while let Some(Pending { keys: mut range, n_bytes, node }) = pending.pop_front() {
+            while range.start < range.end && keys[range.start].1.len() == n_bytes {
+                builder.trie.units[node].value = keys[range.start].2;
                 range.start += 1;
             }
-            while range.start < range.end {
-                let label = keys[range.start].0[depth];
-                let n_same = keys[range.clone()].iter().take_while(|(key, _)| key[depth] == label).count();
-                pending.push_back((range.start..range.start + n_same, depth + 1));
-                trie.labels.push(label);
-                trie.values.push(NONE);
+            if range.is_empty() {
+                continue;
+            }
+            labels.clear();
+            for (_, key, _) in &keys[range.clone()] {
+                if labels.last() != Some(&key[n_bytes]) {
+                    labels.push(key[n_bytes]);
+                }
+            }
+            let base = builder.place(node, &labels);
+            for &label in &labels {
+                let n_same = keys[range.clone()].iter().take_while(|(_, key, _)| key[n_bytes] == label).count();
+                let keys = range.start..range.start + n_same;
+                pending.push_back(Pending { keys, n_bytes: n_bytes + 1, node: base ^ label as usize });
                 range.start += n_same;
             }
-            node += 1;
         }
-        trie.first_child.push(trie.labels.len() as u32);
-        for child in trie.children(Self::ROOT) {
-            trie.from_root[trie.labels[child] as usize] = child as u32;
-        }
-        trie
+        builder.trie
     }
 
     /// The node of the empty string.
     pub const ROOT: Node = Node(0);
 
-    fn children(&self, node: Node) -> std::ops::Range<usize> {
-        self.first_child[node.0 as usize] as usize..self.first_child[node.0 as usize + 1] as usize
-    }
-
     /// The node one byte further.
     #[inline]
     pub fn step(&self, node: Node, byte: u8) -> Option<Node> {
-        if node == Self::ROOT {
-            let child = self.from_root[byte as usize];
-            return (child != NONE).then_some(Node(child));
-        }
-        let children = self.children(node);
-        let labels = &self.labels[children.clone()];
-        let at = if labels.len() <= LINEAR_CHILDREN {
-            labels.iter().position(|&label| label == byte)?
-        } else {
-            labels.binary_search(&byte).ok()?
-        };
-        Some(Node((children.start + at) as u32))
+        let place = self.units.get(node.0 as usize)?.base ^ u32::from(byte);
+        (*self.labels.get(place as usize)? == u16::from(byte)).then_some(Node(place))
     }
 
     /// The value of the key that ends here.
     #[inline]
     pub fn value(&self, node: Node) -> Option<u32> {
-        let value = self.values[node.0 as usize];
-        (value != NONE).then_some(value)
+        self.units.get(node.0 as usize).map(|unit| unit.value).filter(|&value| value != NONE)
     }
 
     /// Every key that `bytes` starts with, shortest first, as its length and value.
@@ -110,6 +130,49 @@ impl Trie {
     pub fn find(&self, string: &[u8]) -> Option<Node> {
         string.iter().try_fold(Self::ROOT, |node, &byte| self.step(node, byte))
     }
+}
+
+impl Builder {
+    fn add_block(&mut self) {
+        let n_places = self.trie.labels.len() + BLOCK_PLACES;
+        self.trie.labels.resize(n_places, FREE);
+        self.trie.units.resize(n_places, Unit { base: 0, value: NONE });
+        self.is_base.resize(n_places, false);
+        self.n_free.push(BLOCK_PLACES);
+    }
+
+    /// Gives a node children by these bytes, and returns its base.
+    fn place(&mut self, node: usize, labels: &[u8]) -> usize {
+        let base = self.free_base(labels).unwrap_or_else(|| {
+            self.add_block();
+            self.trie.labels.len() - BLOCK_PLACES
+        });
+        self.trie.units[node].base = base as u32;
+        self.is_base[base] = true;
+        self.n_free[base / BLOCK_PLACES] -= labels.len();
+        for &label in labels {
+            self.trie.labels[base ^ label as usize] = u16::from(label);
+        }
+        base
+    }
+
+    fn free_base(&self, labels: &[u8]) -> Option<usize> {
+        let first = *labels.first()? as usize;
+        let blocks = self.n_free.len().saturating_sub(OPEN_BLOCKS)..self.n_free.len();
+        let blocks = blocks.filter(|&block| self.n_free[block] >= labels.len());
+        let places = blocks.flat_map(|block| block * BLOCK_PLACES..(block + 1) * BLOCK_PLACES);
+        let bases = places.filter(|&place| self.trie.labels[place] == FREE).map(|place| place ^ first).take(MOST_ATTEMPTS);
+        let fits = |&base: &usize| !self.is_base[base] && labels.iter().all(|&label| self.trie.labels[base ^ label as usize] == FREE);
+        bases.into_iter().find(fits)
+    }
+}
+
+/// The first eight bytes of a key as a number that sorts as they do.
+fn beginning(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let n_bytes = key.len().min(8);
+    bytes[..n_bytes].copy_from_slice(&key[..n_bytes]);
+    u64::from_be_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, key, n_inline, unpack};
+use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, id_of, key, n_inline, span_of};
 use super::{Engine, Piece, Tokens};
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
@@ -61,7 +61,13 @@ pub trait WordModel: Send + Sync {
     /// Appends the tokens of a word; spans count from the word's start, in bytes, on character boundaries.
     fn tokenize(&self, word: &str, tokens: &mut Tokens);
 
-    /// Appends the tokens of the first word of a stretch, where they may differ from those of the same word elsewhere.
+    /// May the first word of a stretch have other tokens than the same word elsewhere? Then it is read by [`WordModel::tokenize_first`].
+    fn reads_first_apart(&self, before: Edge) -> bool {
+        let _ = before;
+        false
+    }
+
+    /// Appends the tokens of the first word of a stretch.
     fn tokenize_first(&self, word: &str, before: Edge, tokens: &mut Tokens) {
         let _ = before;
         self.tokenize(word, tokens);
@@ -69,6 +75,12 @@ pub trait WordModel: Send + Sync {
 
     /// May the stretch be cut at byte `at`, a character boundary inside it, because no word reaches across and none changes?
     fn is_cut(&self, text: &str, at: usize) -> bool;
+
+    /// Must a stretch that begins like this be read in one piece?
+    fn is_whole(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
 
     /// A line for people: what is read how.
     fn explain(&self) -> String;
@@ -119,7 +131,9 @@ impl<M: WordModel> WordEngine<M> {
 impl<M: WordModel> Engine for WordEngine<M> {
     fn pieces(&self, text: &str) -> Vec<Piece> {
         let (mut pieces, mut start) = (Vec::new(), 0);
-        for gap in self.added.gaps(text) {
+        let is_whole = |section: &Section| matches!(section, Section::Text(range) if self.model.is_whole(&text[range.clone()]));
+        let gaps = if self.added.sections(text).iter().any(is_whole) { vec![] } else { self.added.gaps(text) };
+        for gap in gaps {
             // Strictly inside a gap, so that no added token and nothing beside one is cut.
             while let Some(cut) = self.next_cut(&text[gap.clone()], (start + PIECE_BYTES).saturating_sub(gap.start)) {
                 pieces.push(Piece { context_start: start, own: start..gap.start + cut });
@@ -168,7 +182,7 @@ fn position(piece: &Piece, at: usize) -> u32 {
 impl Reader {
     /// Appends the tokens of a stretch that starts at byte `base` of its document.
     fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, tokens: &mut Tokens) {
-        let (mut from, mut is_first) = (0, true);
+        let (mut from, mut is_first) = (0, model.reads_first_apart(stretch.before));
         while from < stretch.text.len() {
             self.words.spans.clear();
             from = model.split(stretch, from, &mut self.words);
@@ -201,23 +215,23 @@ impl Reader {
 
     /// Appends the tokens of words that were looked up.
     fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, tokens: &mut Tokens) {
-        for (i, &(start, end)) in words.iter().enumerate() {
-            if let Some(n_tokens) = n_inline(&self.found[i]) {
-                self.burst.write(&self.found[i], n_tokens, base + start);
-            } else {
-                self.burst.flush(tokens);
+        let mut at = 0;
+        while at < words.len() {
+            at += self.burst.write(&self.found[at..], &words[at..], base);
+            self.burst.flush(tokens);
+            if let Some(&(start, end)) = words.get(at) {
                 self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
+                at += 1;
             }
         }
-        self.burst.flush(tokens);
     }
 
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
         match self.cache.find(word.as_bytes()) {
-            Known::Inline(found, n_tokens) => {
-                self.burst.write(&found, n_tokens, start);
+            Known::Inline(found) => {
+                self.burst.write(&[found], &[(0, 0)], start);
                 self.burst.flush(tokens);
             }
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
@@ -235,31 +249,41 @@ impl Reader {
 #[derive(Debug)]
 struct Burst {
     ids: [u32; BURST_TOKENS],
-    byte_spans: [(u32, u32); BURST_TOKENS],
+    /// Start in the low half, end in the high half.
+    byte_spans: [u64; BURST_TOKENS],
     n_tokens: usize,
 }
 
 impl Default for Burst {
     fn default() -> Self {
-        Self { ids: [0; BURST_TOKENS], byte_spans: [(0, 0); BURST_TOKENS], n_tokens: 0 }
+        Self { ids: [0; BURST_TOKENS], byte_spans: [0; BURST_TOKENS], n_tokens: 0 }
     }
 }
 
 impl Burst {
+    /// Stores the tokens of words up to the first whose tokens are not beside its key, and returns how many words that were.
     #[inline]
-    fn write(&mut self, found: &Inline, n_tokens: usize, start: u32) {
-        let slots = self.n_tokens..self.n_tokens + INLINE_TOKENS;
-        let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
-        for i in 0..INLINE_TOKENS {
-            let (id, from, to) = unpack(found[i]);
-            (ids[i], byte_spans[i]) = (id, (start + from, start + to));
+    fn write(&mut self, found: &[Inline], words: &[(u32, u32)], base: u32) -> usize {
+        let (mut n_words, mut n_tokens) = (0, self.n_tokens);
+        for (tokens, &(start, _)) in found.iter().zip(words) {
+            let Some(n_inline) = n_inline(tokens) else { break };
+            let both = u64::from(base + start) * 0x1_0000_0001;
+            let slots = n_tokens..n_tokens + INLINE_TOKENS;
+            let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
+            for i in 0..INLINE_TOKENS {
+                ids[i] = id_of(tokens[i]);
+                byte_spans[i] = both + span_of(tokens[i]);
+            }
+            n_tokens += n_inline;
+            n_words += 1;
         }
-        self.n_tokens += n_tokens;
+        self.n_tokens = n_tokens;
+        n_words
     }
 
     fn flush(&mut self, tokens: &mut Tokens) {
         tokens.ids.extend_from_slice(&self.ids[..self.n_tokens]);
-        tokens.byte_spans.extend_from_slice(&self.byte_spans[..self.n_tokens]);
+        tokens.byte_spans.extend(self.byte_spans[..self.n_tokens].iter().map(|&span| (span as u32, (span >> 32) as u32)));
         self.n_tokens = 0;
     }
 }

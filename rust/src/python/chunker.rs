@@ -89,7 +89,7 @@ impl Chunker {
 
 impl Chunker {
     fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
-        let Loaded { engine, post_processor, explanation } = load(tokenizer_json, specials(options)?)?;
+        let Loaded { engine, post_processor, .. } = load(tokenizer_json, specials(options)?)?;
         let companion = companion(engine.as_ref(), options)?;
         let frame = Frame::new(post_processor.as_ref(), &companion)?;
         let config = config(options, frame.n_tokens())?;
@@ -101,7 +101,7 @@ impl Chunker {
             content_type_id: frame.content_type_id,
             before_type_ids: frame.before.iter().map(|token| token.type_id).collect(),
             after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),
-            explanation,
+            explanation: engine.explain(),
             reader: Reader { engine, config, offsets, n_threads },
             settings: RowSettings { frame, format, wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])? },
         })
@@ -131,7 +131,12 @@ fn config(options: &Options, n_added_tokens: usize) -> Result<ChunkConfig> {
     )?;
     let tails = [("keep", Tail::Keep), ("backfill", Tail::Backfill), ("balance", Tail::Balance), ("merge", Tail::Merge)];
     let tail = by_name("tail", &options.tail, &tails)?;
-    ChunkConfig::new(options.max_tokens, options.overlap_tokens, n_added_tokens, boundary, tail, select(options)?)
+    let added = match (&options.prefix, &options.suffix) {
+        (None, None) => "special tokens",
+        (Some(_), _) => "tokens, the prefix included",
+        (None, Some(_)) => "tokens, the suffix included",
+    };
+    ChunkConfig::new(options.max_tokens, options.overlap_tokens, n_added_tokens, added, boundary, tail, select(options)?)
 }
 
 fn select(options: &Options) -> Result<Select> {

@@ -42,8 +42,8 @@ fn possible<'m>(merges: &'m [Merge<'_>], kept: &BTreeMap<&str, u32>, needed: &Ne
     for Merge(left, right) in merges {
         joined.clear();
         joined.extend([left.as_ref(), right.as_ref()]);
-        let parts_are_needed = needed.substrings.contains(left) && needed.substrings.contains(right);
-        if !needed.substrings.contains(&joined) || !parts_are_needed {
+        let parts_are_needed = needed.0.contains(left) && needed.0.contains(right);
+        if !needed.0.contains(&joined) || !parts_are_needed {
             continue;
         }
         if ![left, right, joined.as_str()].into_iter().all(|entry| kept.contains_key(entry)) {

@@ -11,6 +11,8 @@
 
 mod bpe;
 mod substrings;
+#[cfg(test)]
+mod tests;
 mod unigram;
 mod vocabulary;
 mod wordpiece;
@@ -59,11 +61,8 @@ struct Reduced {
     entries: Entries,
 }
 
-/// What can be needed of a vocabulary.
-struct Needed<'n> {
-    substrings: Substrings<'n>,
-    added_tokens: Vec<&'n str>,
-}
+/// What can be needed of a vocabulary: parts of the words, and added tokens, which have the ids of entries of their content.
+struct Needed<'n>(Substrings<'n>);
 
 impl Reference {
     /// A reference that is right about `texts`.
@@ -73,9 +72,9 @@ impl Reference {
     pub fn new(definition: &Definition<'_>, specials: Specials, texts: &[&str]) -> Result<Self, String> {
         let before_model = engine(definition, parse(NO_MODEL)?, specials)?;
         let words = guarded(|| words(before_model.tokenizer(), texts))?;
-        let added_tokens = definition.added_token_ids().map(|(content, _)| content).collect();
+        let needed = Needed(Substrings::of(&words).and(definition.added_token_ids().map(|(content, _)| content)));
         let model: Model<'_> = definition.model()?;
-        let Reduced { changed, entries } = reduced(&model, &Needed { substrings: Substrings::of(&words), added_tokens })?;
+        let Reduced { changed, entries } = reduced(&model, &needed)?;
         let unchanged = model.iter().map(|(Entry(name), &value)| (name.as_ref(), value));
         let fields: BTreeMap<&str, &RawValue> = unchanged.chain(changed.iter().map(|(&name, value)| (name, value.as_ref()))).collect();
         Ok(Self { engine: engine(definition, &*raw(&fields)?, specials)?, entries })
@@ -107,7 +106,7 @@ impl Entries {
 impl Needed<'_> {
     /// Can an entry of this content be looked up?
     fn holds(&self, content: &str) -> bool {
-        self.substrings.contains(content) || self.added_tokens.iter().any(|&token| token == content) || is_byte(content)
+        self.0.contains(content) || is_byte(content)
     }
 }
 

@@ -24,6 +24,12 @@ impl<'w> Substrings<'w> {
         Self(substrings)
     }
 
+    /// These, and some other strings.
+    pub fn and(mut self, strings: impl Iterator<Item = &'w str>) -> Self {
+        self.0.extend(strings);
+        self
+    }
+
     /// Is it one?
     pub fn contains(&self, string: &str) -> bool {
         string.len() > MOST_BYTES || self.0.contains(string)

@@ -1,0 +1,1 @@
+"""How fast documents become rows, here and in other packages; ``benches/chunking.py`` is the command."""

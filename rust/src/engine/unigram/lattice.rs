@@ -1,0 +1,144 @@
+//! Segments a text of any length that comes character by character, in bounded memory: what all paths share is final.
+
+use super::viterbi::{End, NO_END, Pieces};
+use crate::engine::Tokens;
+
+/// Bytes that are held before the first attempt to find what all paths share.
+const WINDOW_BYTES: usize = 4 * 1024;
+
+/// A text on its way to tokens.
+#[derive(Debug)]
+pub struct Lattice<'p, 't> {
+    pieces: &'p Pieces,
+    tokens: &'t mut Tokens,
+    /// Not final yet.
+    text: Vec<u8>,
+    /// Where each byte of it came from.
+    spans: Vec<(u32, u32)>,
+    /// One for each byte and one more.
+    ends: Vec<End>,
+    /// Paths are extended up to here.
+    at: usize,
+    /// Bytes held before the next attempt.
+    patience: usize,
+    unknown: Option<Unknown>,
+    path: Vec<(usize, usize, u32)>,
+}
+
+/// A run of unknown pieces that may go on.
+#[derive(Debug)]
+struct Unknown {
+    span: (u32, u32),
+    /// The run itself, up to where it is longer than any piece.
+    text: Vec<u8>,
+}
+
+impl<'p, 't> Lattice<'p, 't> {
+    pub fn new(pieces: &'p Pieces, tokens: &'t mut Tokens) -> Self {
+        Self {
+            pieces,
+            tokens,
+            text: Vec::new(),
+            spans: Vec::new(),
+            ends: vec![NO_END],
+            at: 0,
+            patience: WINDOW_BYTES,
+            unknown: None,
+            path: Vec::new(),
+        }
+    }
+
+    /// One character more.
+    #[inline]
+    pub fn push(&mut self, character: char, span: (u32, u32)) {
+        let mut bytes = [0; 4];
+        let bytes = character.encode_utf8(&mut bytes).as_bytes();
+        self.text.extend_from_slice(bytes);
+        self.spans.extend(std::iter::repeat_n(span, bytes.len()));
+        if self.text.len() >= self.patience {
+            self.settle();
+        }
+    }
+
+    /// The text ends here; another may begin.
+    pub fn end(&mut self) {
+        self.extend_to(self.text.len());
+        self.write(self.text.len());
+        self.write_unknown();
+        self.text.clear();
+        self.spans.clear();
+        self.ends.truncate(1);
+        (self.at, self.patience) = (0, WINDOW_BYTES);
+    }
+
+    fn extend_to(&mut self, to: usize) {
+        self.ends.resize(self.text.len() + 1, NO_END);
+        while self.at < to {
+            self.at = self.pieces.extend(&self.text, self.at, &mut self.ends);
+        }
+    }
+
+    /// Extends all paths as far as no piece can reach what is not there yet, and writes the tokens that they share.
+    #[cold]
+    fn settle(&mut self) {
+        self.extend_to(self.text.len() - self.pieces.longest_bytes());
+        let shared = self.shared();
+        self.write(shared);
+        self.text.drain(..shared);
+        self.spans.drain(..shared);
+        self.ends.drain(..shared);
+        for end in &mut self.ends {
+            end.shift(shared);
+        }
+        self.at -= shared;
+        self.patience = WINDOW_BYTES.max(2 * self.text.len());
+    }
+
+    /// The last byte through which every path goes that may still be the best.
+    fn shared(&self) -> usize {
+        let mut is_on_path = vec![false; self.at + 1];
+        is_on_path[self.at] = true;
+        let mut n_paths = 1;
+        for start in self.ends[self.at + 1..].iter().filter_map(End::start) {
+            n_paths += usize::from(!std::mem::replace(&mut is_on_path[start], true));
+        }
+        let mut at = self.at;
+        while n_paths > 1 {
+            if is_on_path[at]
+                && let Some(start) = self.ends[at].start()
+            {
+                n_paths -= usize::from(std::mem::replace(&mut is_on_path[start], true));
+            }
+            at -= 1;
+        }
+        (0..=at).rev().find(|&at| is_on_path[at]).unwrap_or(0)
+    }
+
+    /// Writes the tokens of the best path to byte `end`.
+    fn write(&mut self, mut end: usize) {
+        self.path.clear();
+        while let Some(start) = self.ends[end].start() {
+            self.path.push((start, end, self.ends[end].id()));
+            end = start;
+        }
+        for (start, end, id) in std::mem::take(&mut self.path).into_iter().rev() {
+            let span = (self.spans[start].0, self.spans[end - 1].1);
+            if self.pieces.is_unknown(id) {
+                let unknown = self.unknown.get_or_insert(Unknown { span, text: Vec::new() });
+                unknown.span.1 = span.1;
+                if unknown.text.len() <= self.pieces.longest_bytes() {
+                    unknown.text.extend_from_slice(&self.text[start..end]);
+                }
+            } else {
+                self.write_unknown();
+                self.tokens.push(id, span);
+            }
+        }
+    }
+
+    fn write_unknown(&mut self) {
+        if let Some(Unknown { span, text }) = self.unknown.take() {
+            self.tokens.push(self.pieces.unknown(&text), span);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The fast engine for Unigram tokenizers of the `SentencePiece` family: a character map, words at blanks, the best pieces of each.
+
+mod chars;
+mod lattice;
+mod normalize;
+mod settings;
+mod split;
+#[cfg(test)]
+mod tests;
+mod viterbi;
+
+use self::chars::{MARKER, Words as Kind};
+use self::lattice::Lattice;
+use self::normalize::Normalizer;
+use self::settings::{Prepend, Settings};
+use self::split::Splitter;
+use self::viterbi::{Pieces, SHORT_BYTES};
+use super::Tokens;
+use super::definition::Definition;
+use super::words::{Edge, Stretch, WordModel, Words};
+
+/// A Unigram tokenizer.
+#[derive(Debug)]
+pub struct Unigram {
+    settings: Settings,
+    normalizer: Normalizer,
+    splitter: Splitter,
+    pieces: Pieces,
+}
+
+/// A word of characters that stay what they are.
+struct Plain {
+    /// Blanks at its start: none or one.
+    n_blanks: usize,
+    /// Bytes of the character that the marker before it stands for.
+    n_first: usize,
+}
+
+impl Unigram {
+    /// The tokenizer of a definition.
+    ///
+    /// # Errors
+    /// What in it is not known here exactly.
+    pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
+        let settings = Settings::new(definition)?;
+        let normalizer = settings.normalizer(definition)?;
+        let splitter = Splitter::new(&normalizer.classes, settings.kind);
+        Ok(Self { pieces: settings::pieces(definition)?, settings, normalizer, splitter })
+    }
+
+    /// Is a marker put before the text of a word? Nothing where the word has no say in it.
+    fn is_marked(&self, before: Option<Edge>) -> bool {
+        match (self.settings.prepend, self.settings.kind) {
+            (Prepend::Never, _) => false,
+            (Prepend::Always, Kind::BetweenBlanks) => true,
+            (Prepend::Always, _) => matches!(before, Some(Edge::Document | Edge::AddedToken)),
+            (Prepend::First, _) => before == Some(Edge::Document),
+        }
+    }
+
+    fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
+        match self.plain(word) {
+            Some(plain) => self.read_plain(word.as_bytes(), &plain, self.is_marked(before), tokens),
+            None => self.read_any(word, before, tokens),
+        }
+    }
+
+    /// What the word is, where it is plain.
+    fn plain(&self, word: &str) -> Option<Plain> {
+        let classes = &self.normalizer.classes;
+        let bytes = word.as_bytes();
+        let n_blanks = match self.settings.kind {
+            Kind::AtBlanks | Kind::AtRunsOfBlanks => {
+                usize::from(bytes[0] < 128 && bytes[0] != b'\r' && classes.of_ascii(bytes[0]).is_blank())
+            }
+            Kind::BetweenBlanks => 0,
+        };
+        if bytes.len() - n_blanks + MARKER.len_utf8() > SHORT_BYTES {
+            return None;
+        }
+        let is_plain = bytes[n_blanks..].iter().all(|&byte| byte < 128 && classes.of_ascii(byte).is_plain())
+            || word[n_blanks..].chars().all(|character| classes.of(character).is_plain());
+        is_plain.then(|| Plain { n_blanks, n_first: word.chars().next().map_or(0, char::len_utf8) })
+    }
+
+    fn read_plain(&self, word: &[u8], plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
+        let &Plain { n_blanks, n_first } = plain;
+        if n_blanks == 0 && !is_marked {
+            return self.pieces.short(word, |start, end| (start as u32, end as u32), tokens);
+        }
+        let mut text = [0; SHORT_BYTES];
+        let n_marker = MARKER.encode_utf8(&mut text).len();
+        let n_bytes = n_marker + word.len() - n_blanks;
+        text[n_marker..n_bytes].copy_from_slice(&word[n_blanks..]);
+        let span = |start: usize, end: usize| {
+            let from = if start == 0 { 0 } else { start - n_marker + n_blanks };
+            let to = if end == n_marker { n_first } else { end - n_marker + n_blanks };
+            (from as u32, to as u32)
+        };
+        self.pieces.short(&text[..n_bytes], span, tokens);
+    }
+
+    fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
+        let mut parts = Parts {
+            lattice: Lattice::new(&self.pieces, tokens),
+            is_marked: self.is_marked(before),
+            ends_at_blanks: self.settings.kind == Kind::BetweenBlanks,
+            is_start: true,
+        };
+        let is_start = before.is_some_and(|edge| edge != Edge::Cut);
+        let mut blank = None;
+        self.normalizer.each(word, is_start, |character, span| {
+            if self.settings.joins_blanks && character == ' ' {
+                blank = Some(span);
+                return;
+            }
+            if let Some(span) = blank.take() {
+                parts.push(' ', span);
+            }
+            parts.push(character, span);
+        });
+        if let Some(span) = blank {
+            parts.push(' ', span);
+        }
+        parts.lattice.end();
+    }
+}
+
+/// Takes normalized text apart, as `WhitespaceSplit` and `Metaspace` do.
+struct Parts<'p, 't> {
+    lattice: Lattice<'p, 't>,
+    is_marked: bool,
+    ends_at_blanks: bool,
+    /// No character yet, or none since a blank that was removed.
+    is_start: bool,
+}
+
+impl Parts<'_, '_> {
+    fn push(&mut self, character: char, span: (u32, u32)) {
+        if self.ends_at_blanks && character.is_whitespace() {
+            self.lattice.end();
+            self.is_start = true;
+            return;
+        }
+        let character = if character == ' ' { MARKER } else { character };
+        if character == MARKER {
+            self.lattice.end();
+        } else if self.is_start && self.is_marked {
+            self.lattice.push(MARKER, span);
+        }
+        self.is_start = false;
+        self.lattice.push(character, span);
+    }
+}
+
+impl WordModel for Unigram {
+    fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize {
+        let mut text = stretch.text;
+        if self.settings.strip_right && stretch.after != Edge::Cut && from == 0 {
+            text = text.trim_end();
+        }
+        if from == 0 && stretch.before != Edge::Cut {
+            let start = if self.settings.strip_left { text.len() - text.trim_start().len() } else { 0 };
+            if self.normalizer.loses_first(&text[start..]) {
+                words.spans.push((start as u32, text.len() as u32));
+                return stretch.text.len();
+            }
+            return self.split_from(stretch, start, words);
+        }
+        self.split_from(stretch, from, words)
+    }
+
+    fn tokenize(&self, word: &str, tokens: &mut Tokens) {
+        self.read(word, None, tokens);
+    }
+
+    fn reads_first_apart(&self, before: Edge) -> bool {
+        before != Edge::Cut
+    }
+
+    fn tokenize_first(&self, word: &str, before: Edge, tokens: &mut Tokens) {
+        self.read(word, Some(before), tokens);
+    }
+
+    fn is_cut(&self, text: &str, at: usize) -> bool {
+        self.splitter.is_cut(&self.normalizer.classes, text, at)
+    }
+
+    fn is_whole(&self, text: &str) -> bool {
+        let start = if self.settings.strip_left { text.len() - text.trim_start().len() } else { 0 };
+        self.normalizer.loses_first(&text[start..])
+    }
+
+    fn explain(&self) -> String {
+        "engine: unigram (SentencePiece character map, words at blanks, best pieces)".into()
+    }
+}
+
+impl Unigram {
+    fn split_from(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize {
+        if from == stretch.text.len() {
+            return from;
+        }
+        let next = self.splitter.split(&self.normalizer.classes, stretch.text, from, words);
+        if next == stretch.text.len() && self.settings.strip_right && stretch.after != Edge::Cut {
+            // No word ends at white space here, so all of it at the end is in the last one.
+            if let Some(last) = words.spans.pop() {
+                let word = stretch.text[last.0 as usize..last.1 as usize].trim_end();
+                words.spans.extend((!word.is_empty()).then(|| (last.0, last.0 + word.len() as u32)));
+            }
+        }
+        next
+    }
+}

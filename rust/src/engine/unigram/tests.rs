@@ -1,0 +1,84 @@
+use serde_json::{Value, json};
+
+use crate::config::Specials;
+use crate::engine::{Engine, GeneralEngine, encode_all, load};
+
+/// A tokenizer, read in both ways.
+struct Loaded {
+    engine: Box<dyn Engine>,
+    general: GeneralEngine,
+}
+
+/// A tokenizer of few pieces, many of equal score, so that ties decide.
+fn loaded(normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
+    let pieces = ["\u{2581}", "a", "b", "ab", "ba", "aba", "\u{2581}a", "\u{2581}ab", "bb", "\u{2581}\u{2581}", "\u{431}", "\u{4e2d}a"];
+    let scored = pieces.iter().map(|piece| json!([piece, -(piece.chars().count() as f64)]));
+    let vocab: Vec<Value> = [json!(["<unk>", 0.0])].into_iter().chain(scored).chain([json!(["xy", -40.0])]).collect();
+    let definition = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null,
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": vocab},
+    });
+    let json = definition.to_string();
+    let fast = load(&json, Specials::Text).ok().map(|loaded| loaded.engine).filter(|engine| engine.explain().contains("unigram"));
+    match (fast, GeneralEngine::new(&json, Specials::Text)) {
+        (Some(engine), Ok(general)) => Loaded { engine, general },
+        _ => unreachable!("no fast engine for {normalizer} {pre_tokenizer}"),
+    }
+}
+
+fn assert_same(loaded: &Loaded, text: &str) {
+    let (fast, general) = (encode_all(loaded.engine.as_ref(), text), encode_all(&loaded.general, text));
+    assert_eq!(fast, general, "{:?}", text.chars().take(200).collect::<String>());
+}
+
+fn kinds() -> Vec<Loaded> {
+    let joins = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
+    let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true});
+    let words = json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")]});
+    vec![
+        loaded(&Value::Null, &words),
+        loaded(&Value::Null, &metaspace("always")),
+        loaded(&Value::Null, &metaspace("first")),
+        loaded(&strip, &metaspace("never")),
+        loaded(&json!({"type": "Sequence", "normalizers": [strip, joins]}), &metaspace("always")),
+        loaded(&joins, &metaspace("first")),
+    ]
+}
+
+#[test]
+fn tokens_equal_the_general_engine_where_scores_tie() {
+    let alphabet = ['a', 'b', 'a', 'b', ' ', 'x', 'y', '\n', '\u{431}', '\u{4e2d}', '\u{2581}', '\u{3000}'];
+    let mut state = 1_u64;
+    let mut random = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for loaded in kinds() {
+        for n_chars in (0..30).chain([90, 95, 96, 97, 130]).cycle().take(1500) {
+            let n_letters = 2 + random(alphabet.len() - 1);
+            assert_same(&loaded, &(0..n_chars).map(|_| alphabet[random(n_letters)]).collect::<String>());
+        }
+    }
+}
+
+#[test]
+fn long_words_are_read_in_windows_without_a_difference() {
+    for loaded in kinds() {
+        for n_repeats in [1000, 4095, 4096, 4097, 9000] {
+            for unit in ["ab", "a", "x", "xab", "\u{431}", " ", "\u{4e2d}a\u{4e2d}"] {
+                assert_same(&loaded, &format!("b {} a", unit.repeat(n_repeats)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_text_read_in_parts_has_the_tokens_of_the_whole() {
+    let text = "ab ba  \n aba x\u{431} ".repeat(20_000);
+    for loaded in kinds() {
+        assert!(loaded.engine.pieces(&text).len() > 2);
+        assert_same(&loaded, &text);
+    }
+}
