@@ -4,7 +4,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chunker", "Plan", "__version__"]
+__all__ = ["Chunker", "Plan", "__version__", "outline"]
 
 __version__: str
 
@@ -28,6 +28,9 @@ class Chunker:
 
     def explain(self) -> str:
         """Which engine reads this tokenizer, and why."""
+
+def outline(tokenizer_json: str, tokens: Sequence[str]) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
+    """Give the padding of a `tokenizer.json` (id, segment, direction), and the id of the first of `tokens` that it has."""
 
 @final
 class Plan:

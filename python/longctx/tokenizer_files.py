@@ -8,11 +8,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from longctx import _core
 from longctx.errors import TokenizerError, one_line
 
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>")
 _NO_LIMIT = 10**9  # transformers writes 1e30 for "no limit"
-_NO_ID = 2**32  # ids are 32 bits wide
 _SHOWN_CHARS = 200  # of a name that is too long to show
 _POSITIONS_AFTER_PAD = [
     "roberta",
@@ -177,62 +177,32 @@ def _from_transformers(tokenizer: Any) -> TokenizerSpec:
 
 
 def _from_definition(definition: str, *, name: str, config: dict[str, Any], model_config: dict[str, Any]) -> TokenizerSpec:
-    parsed = _parsed(definition, name)
-    padding = parsed.get("padding") or {}
-    pad_id = _pad_id(parsed, config, padding)
+    named = _setting(config, "pad_token", str | dict)
+    named = str(named.get("content")) if isinstance(named, dict) else named
+    padding, token_id = _outline(definition, _PAD_TOKENS if named is None else (named,), name)
+    written_id, type_id, direction = padding or (None, 0, None)
+    pad_id = token_id if named is not None or written_id is None else written_id  # from the most to the least explicit
     inputs = _setting(config, "model_input_names", list)
     pad_token_type_id = _setting(config, "pad_token_type_id", int)
-    side = _setting(config, "padding_side", str)
     return TokenizerSpec(
         definition=definition,
         name=name,
         pad_id=pad_id if pad_id is not None else 0,
-        pad_token_type_id=int(padding.get("pad_type_id", 0)) if pad_token_type_id is None else pad_token_type_id,
-        padding_side=(side or str(padding.get("direction", "right"))).lower(),
+        pad_token_type_id=type_id if pad_token_type_id is None else pad_token_type_id,
+        padding_side=(_setting(config, "padding_side", str) or direction or "right").lower(),
         has_token_type_ids="token_type_ids" in inputs if inputs else None,
         model_max_tokens=_model_max_tokens(config, model_config),
         has_pad_token=pad_id is not None,
     )
 
 
-def _parsed(definition: str, name: str) -> dict[str, Any]:
-    """Read a ``tokenizer.json`` as far as this module uses it; the core reads and checks all of it."""
+def _outline(definition: str, pad_tokens: tuple[str, ...], name: str) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
+    """Give the padding written into a ``tokenizer.json``, and the id of the first of these tokens that it has."""
     try:
-        parsed = json.loads(definition)
-        problem = _shape_problem(parsed)
-    except (ValueError, RecursionError) as error:
+        return _core.outline(definition, pad_tokens)
+    except ValueError as error:
         problem = one_line(error)
-    if problem:
-        raise TokenizerError(f"{name}: this is no tokenizer.json ({problem}); write one with tokenizer.save() or save_pretrained().")
-    return dict(parsed)
-
-
-def _shape_problem(parsed: Any) -> str:
-    if not isinstance(parsed, dict) or "model" not in parsed:
-        return "it has no model"
-    padding, added = parsed.get("padding") or {}, parsed.get("added_tokens") or []
-    if not isinstance(padding, dict) or not all(_is_id(padding.get(key, 0)) for key in ("pad_id", "pad_type_id")):
-        return "its padding is not as tokenizers writes it"
-    if not isinstance(added, list) or not all(isinstance(token, dict) and _is_id(token.get("id")) for token in added):
-        return "its added_tokens are not as tokenizers writes them"
-    return ""
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < _NO_ID
-
-
-def _pad_id(parsed: dict[str, Any], config: dict[str, Any], padding: dict[str, Any]) -> int | None:
-    """Look where a padding id may stand, from the most to the least explicit."""
-    named = _setting(config, "pad_token", str | dict)
-    named = str(named.get("content")) if isinstance(named, dict) else named
-    if named is None and "pad_id" in padding:
-        return int(padding["pad_id"])
-    vocab = parsed["model"].get("vocab") if isinstance(parsed["model"], dict) else None
-    added = {str(token.get("content")): token["id"] for token in parsed.get("added_tokens") or []}
-    ids = {**(vocab if isinstance(vocab, dict) else {}), **added}
-    candidates = (named,) if named is not None else _PAD_TOKENS
-    return next((ids[token] for token in candidates if _is_id(ids.get(token))), None)
+    raise TokenizerError(f"{name}: this is no tokenizer.json ({problem}); write one with tokenizer.save() or save_pretrained().")
 
 
 def _model_max_tokens(config: dict[str, Any], model_config: dict[str, Any]) -> int | None:

@@ -1,31 +1,31 @@
 //! A `tokenizer.json`, as far as the fast engines need it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokenizers::PostProcessorWrapper;
 
 use super::added::AddedToken;
 use crate::config::Specials;
 
+/// A JSON object whose values are not read yet.
+pub type Object<'d> = BTreeMap<Entry<'d>, &'d RawValue>;
+
 /// The whole definition. Vocabularies stay text until an engine wants them: they are nearly all of it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Definition<'d> {
+    /// Everything that stands in it.
+    pub fields: Object<'d>,
     /// Strings that are one token wherever they stand.
-    #[serde(default)]
     added_tokens: Vec<AddedTokenDefinition>,
     /// Null for none.
-    #[serde(default)]
     pub normalizer: Value,
     /// Null for none.
-    #[serde(default)]
     pub pre_tokenizer: Value,
-    /// Null for none.
-    #[serde(default)]
-    pub post_processor: Value,
     /// Vocabulary and what belongs to it.
-    #[serde(borrow)]
     pub model: &'d RawValue,
 }
 
@@ -51,13 +51,44 @@ struct AddedTokenDefinition {
 #[serde(transparent)]
 pub struct Entry<'d>(#[serde(borrow)] pub Cow<'d, str>);
 
+impl std::borrow::Borrow<str> for Entry<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl<'d> Definition<'d> {
     /// Reads a definition.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(tokenizer_json: &'d str) -> Result<Self, String> {
-        serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())
+        let fields: Object<'_> = serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())?;
+        Ok(Self {
+            added_tokens: field(&fields, "added_tokens")?.unwrap_or_default(),
+            normalizer: field(&fields, "normalizer")?.unwrap_or_default(),
+            pre_tokenizer: field(&fields, "pre_tokenizer")?.unwrap_or_default(),
+            model: fields.get("model").ok_or("it has no model")?,
+            fields,
+        })
+    }
+
+    /// What puts special tokens around a text.
+    ///
+    /// # Errors
+    /// What the `tokenizers` crate says against it.
+    pub fn post_processor(&self) -> Result<Option<PostProcessorWrapper>, String> {
+        field(&self.fields, "post_processor")
+    }
+
+    /// Contents and ids of all added tokens.
+    pub fn added_token_ids(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.added_tokens.iter().map(|token| (token.content.as_str(), token.id))
+    }
+
+    /// Contents of the special ones among the added tokens.
+    pub fn special_tokens(&self) -> Vec<String> {
+        self.added_tokens.iter().filter(|token| token.special).map(|token| token.content.clone()).collect()
     }
 
     /// The model, read as an engine wants it.
@@ -98,6 +129,15 @@ impl<'d> Definition<'d> {
         }
         Ok(passes)
     }
+}
+
+/// A field, read; nothing where it is absent or null.
+///
+/// # Errors
+/// Where it is of another kind.
+pub fn field<'d, T: Deserialize<'d>>(object: &Object<'d>, name: &str) -> Result<Option<T>, String> {
+    let Some(value) = object.get(name) else { return Ok(None) };
+    serde_json::from_str(value.get()).map_err(|error| error.to_string())
 }
 
 /// The type of a component; empty where there is none.

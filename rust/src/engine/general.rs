@@ -1,9 +1,7 @@
 //! The general engine: the `tokenizers` crate, for any `tokenizer.json`. Slow but right; the fast engines are measured against it.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -16,8 +14,6 @@ use crate::offsets::byte_of_char;
 #[derive(Debug)]
 pub struct GeneralEngine {
     tokenizer: Tokenizer,
-    /// Finds special tokens written out in a text, where that is an error.
-    forbidden: Option<AhoCorasick>,
     /// Why texts are tokenized whole; nothing where they are cut into parts.
     obstacle: Option<String>,
 }
@@ -33,8 +29,7 @@ impl GeneralEngine {
         tokenizer.with_truncation(None).map_err(|error| refused(&error))?;
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(specials != Specials::Parse);
-        let forbidden = (specials == Specials::Reject).then(|| special_token_finder(&tokenizer)).transpose()?;
-        Ok(Self { tokenizer, forbidden, obstacle: cuts::obstacle(&definition) })
+        Ok(Self { tokenizer, obstacle: cuts::obstacle(&definition) })
     }
 
     /// The tokenizer itself, for what is not text: templates and ids.
@@ -42,16 +37,9 @@ impl GeneralEngine {
         &self.tokenizer
     }
 
-    fn reject_special_tokens(&self, text: &str, piece: &Piece) -> std::result::Result<(), String> {
-        let Some(found) = self.forbidden.as_ref().and_then(|finder| finder.find(&text[piece.own.clone()])) else {
-            return Ok(());
-        };
-        let start = piece.own.start + found.start();
-        let (token, char_start) = (&text[start..piece.own.start + found.end()], text[..start].chars().count());
-        Err(format!(
-            "the text holds the special token {token:?} at character {char_start}, and specials=\"error\" forbids it; remove it, or use \
-             specials=\"text\" to read it as plain text or \"parse\" as the control token."
-        ))
+    /// Contents of its special tokens.
+    pub fn special_tokens(&self) -> Vec<String> {
+        self.tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content).collect()
     }
 }
 
@@ -64,7 +52,6 @@ impl Engine for GeneralEngine {
     }
 
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> std::result::Result<(), String> {
-        self.reject_special_tokens(text, piece)?;
         let part = &text[piece.context_start..piece.own.end];
         // Character offsets, because trimming of spaces by some tokenizers counts characters, not bytes.
         let encoding = guarded(|| self.tokenizer.encode_char_offsets(part, false).map_err(|error| error.to_string()))
@@ -90,7 +77,7 @@ impl Engine for GeneralEngine {
 }
 
 /// Runs code of the `tokenizers` crate, which asserts where a definition contradicts itself, and turns a panic into an error.
-fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+pub fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         Err(message.unwrap_or_else(|| "an internal check of the tokenizer failed".to_owned()))
@@ -101,10 +88,4 @@ fn refused(error: &dyn std::fmt::Display) -> Error {
     Error::Tokenizer(format!(
         "the tokenizer definition cannot be read: {error}. Give a tokenizer.json as Hugging Face tokenizers 0.23 writes it."
     ))
-}
-
-fn special_token_finder(tokenizer: &Tokenizer) -> Result<AhoCorasick> {
-    let added: HashMap<_, _> = tokenizer.get_added_tokens_decoder().into_iter().collect();
-    let specials = added.into_values().filter(|token| token.special).map(|token| token.content);
-    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(specials).map_err(|error| refused(&error))
 }

@@ -2,9 +2,12 @@
 
 mod added;
 mod cache;
+mod check;
 mod cuts;
 mod definition;
+mod forbidden;
 mod general;
+mod outline;
 mod select;
 mod trie;
 mod unigram;
@@ -14,8 +17,8 @@ mod words;
 use std::ops::Range;
 
 pub use general::GeneralEngine;
-
-use crate::error::Result;
+pub use outline::{Outline, Padding};
+pub use select::{Loaded, load};
 
 /// The tokens of a text, without special tokens, as two columns of equal length.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -100,32 +103,4 @@ pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens
         engine.encode(text, &piece, &mut tokens)?;
     }
     Ok(tokens)
-}
-
-impl std::fmt::Debug for dyn Engine {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.explain())
-    }
-}
-
-/// A tokenizer that was read, and who reads texts with it.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The oracle: also for what is not text, templates and ids.
-    pub general: std::sync::Arc<GeneralEngine>,
-    /// The engine for texts.
-    pub engine: Box<dyn Engine>,
-}
-
-/// Reads a `tokenizer.json` and picks the engine for it.
-///
-/// # Errors
-/// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
-pub fn load(tokenizer_json: &str, specials: crate::config::Specials) -> Result<Loaded> {
-    let general = std::sync::Arc::new(GeneralEngine::new(tokenizer_json, specials)?);
-    let engine = match select::fast(tokenizer_json, specials, &general) {
-        Ok(engine) => engine,
-        Err(reason) => Box::new(select::Fallback { engine: general.clone(), reason }),
-    };
-    Ok(Loaded { general, engine })
 }

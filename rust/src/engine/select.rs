@@ -1,9 +1,11 @@
 //! Which engine reads a tokenizer: a fast one where it knows every component exactly, otherwise the general one.
 
-use std::sync::Arc;
+use tokenizers::PostProcessorWrapper;
 
 use super::added::AddedTokens;
+use super::check::Reference;
 use super::definition::{Definition, kind};
+use super::forbidden::Forbidding;
 use super::unigram::Unigram;
 use super::wordpiece::WordPiece;
 use super::words::{WordEngine, WordModel};
@@ -12,7 +14,7 @@ use crate::config::Specials;
 
 /// Texts on which a fast engine has to agree with the general one before it is used: words, case, numbers, blanks of all kinds,
 /// punctuation, accents composed and not, scripts with and without spaces, emoji, controls, and words too long for any vocabulary.
-const PROBES: [&str; 14] = [
+pub const PROBES: [&str; 14] = [
     "",
     "The quick brown fox, it's said, can't jump over 13 lazy dogs (or 1,234.5 of them)! I'LL they've X'D We're",
     "  leading,  double\t\ttabs\n\nline ends \r\n and trailing   ",
@@ -29,44 +31,80 @@ const PROBES: [&str; 14] = [
     "UPPER lower MiXeD \u{c9}T\u{c9} \u{e9}t\u{e9} \u{10a0}\u{1c90} 1\u{b2}3 \u{665}\u{666} \u{2160}\u{2161}",
 ];
 
+/// A tokenizer, ready to read.
+pub struct Loaded {
+    /// Text to tokens.
+    pub engine: Box<dyn Engine>,
+    /// What puts special tokens around a text.
+    pub post_processor: Option<PostProcessorWrapper>,
+    /// Strings that are control tokens where special tokens are parsed.
+    special_tokens: Vec<String>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Loaded").field("engine", &self.engine.explain()).finish_non_exhaustive()
+    }
+}
+
+/// Reads a `tokenizer.json` and picks the engine for it.
+///
+/// # Errors
+/// [`crate::error::Error::Tokenizer`] where the definition cannot be read.
+pub fn load(tokenizer_json: &str, specials: Specials) -> crate::error::Result<Loaded> {
+    let loaded = load_fast(tokenizer_json, specials).or_else(|reason| load_general(tokenizer_json, specials, reason))?;
+    if specials != Specials::Reject {
+        return Ok(loaded);
+    }
+    let engine = Box::new(Forbidding::new(loaded.engine, &loaded.special_tokens)?);
+    Ok(Loaded { engine, ..loaded })
+}
+
+fn load_fast(tokenizer_json: &str, specials: Specials) -> Result<Loaded, String> {
+    let definition = Definition::parse(tokenizer_json)?;
+    let engine = fast(&definition, specials)?;
+    Ok(Loaded { engine, post_processor: definition.post_processor()?, special_tokens: definition.special_tokens() })
+}
+
+fn load_general(tokenizer_json: &str, specials: Specials, reason: String) -> crate::error::Result<Loaded> {
+    let engine = GeneralEngine::new(tokenizer_json, specials)?;
+    let special_tokens = engine.special_tokens();
+    let post_processor = engine.tokenizer().get_post_processor().cloned();
+    Ok(Loaded { engine: Box::new(Fallback { engine, reason }), post_processor, special_tokens })
+}
+
 /// A fast engine for the definition.
 ///
 /// # Errors
 /// Why there is none.
-pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -> Result<Box<dyn Engine>, String> {
-    if specials == Specials::Reject {
-        return Err("specials=\"error\" is checked by the general engine".into());
-    }
-    let definition = Definition::parse(tokenizer_json)?;
+fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     if kind(&definition.normalizer) == "BertNormalizer" {
-        return checked(WordPiece::new(&definition)?, &definition, specials, general);
+        return checked(WordPiece::new(definition)?, definition, specials);
     }
     if definition.has_normalized_tokens(specials) {
         return Err("one of its added tokens is looked for in normalized text".into());
     }
-    checked(Unigram::new(&definition)?, &definition, specials, general)
+    checked(Unigram::new(definition)?, definition, specials)
 }
 
-/// An engine for a model, once it has agreed with the general engine on the probes.
-pub fn checked<M: WordModel + 'static>(
-    model: M,
-    definition: &Definition<'_>,
-    specials: Specials,
-    general: &GeneralEngine,
-) -> Result<Box<dyn Engine>, String> {
+/// An engine for a model, once it has agreed with the general engine on the probes and the ids of added tokens.
+fn checked<M: WordModel + 'static>(model: M, definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     let engine = WordEngine::new(model, AddedTokens::new(definition.added_tokens(specials)?).map_err(|error| error.to_string())?);
-    match PROBES.iter().find(|probe| encode_all(&engine, probe) != encode_all(general, probe)) {
+    let reference = Reference::new(definition, specials, &PROBES)?;
+    if let Some((content, _)) = definition.added_token_ids().find(|&(content, id)| reference.added_token_id(content) != Some(id)) {
+        return Err(format!("its added token {content:?} gets another id than the one written there"));
+    }
+    match PROBES.iter().find(|probe| encode_all(&engine, probe) != reference.tokens(probe)) {
         None => Ok(Box::new(engine)),
-        Some(probe) => Err(format!("the fast engine did not agree with it on the text {probe:?}")),
+        Some(probe) => Err(format!("the fast engine did not agree with the general one on the text {probe:?}")),
     }
 }
 
 /// The general engine, with the reason why it was taken.
-pub struct Fallback {
-    /// Who reads.
-    pub engine: Arc<GeneralEngine>,
-    /// Why no fast engine does.
-    pub reason: String,
+struct Fallback {
+    engine: GeneralEngine,
+    /// Why no fast engine reads this tokenizer.
+    reason: String,
 }
 
 impl Engine for Fallback {

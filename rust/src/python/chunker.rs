@@ -89,15 +89,15 @@ impl Chunker {
 
 impl Chunker {
     fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
-        let Loaded { general, engine } = load(tokenizer_json, specials(options)?)?;
+        let Loaded { engine, post_processor, .. } = load(tokenizer_json, specials(options)?)?;
         let companion = companion(engine.as_ref(), options)?;
-        let frame = Frame::new(general.tokenizer(), &companion)?;
+        let frame = Frame::new(post_processor.as_ref(), &companion)?;
         let config = config(options, frame.n_tokens())?;
         let (offsets, n_threads) = (offsets(options), options.threads);
         let format = RowFormat { pad_id: options.pad_id, padding_side: side(options)?, width: width(options)?, offsets, n_threads };
         Ok(Self {
             room_tokens: config.room_tokens,
-            has_token_type_ids: has_token_type_ids(general.tokenizer())?,
+            has_token_type_ids: has_token_type_ids(post_processor.as_ref())?,
             content_type_id: frame.content_type_id,
             before_type_ids: frame.before.iter().map(|token| token.type_id).collect(),
             after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),

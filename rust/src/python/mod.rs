@@ -2,6 +2,7 @@
 
 mod chunker;
 mod error;
+mod outline;
 mod plan;
 mod texts;
 
@@ -12,6 +13,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::chunker::Chunker;
+    #[pymodule_export]
+    use super::outline::outline;
     #[pymodule_export]
     use super::plan::Plan;
 
