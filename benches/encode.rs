@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let engine = load(&std::fs::read_to_string(tokenizer)?, Specials::Text)?.engine;
     println!("{}\nload: {:.0} ms", engine.explain(), start.elapsed().as_secs_f64() * 1e3);
-    let config = ChunkConfig::new(512, 64, 2, Boundary::Token, Tail::Keep, Select::All)?;
+    let config = ChunkConfig::new(512, 64, 2, "special tokens", Boundary::Token, Tail::Keep, Select::All)?;
     let reader = Reader { engine, config, offsets: Offsets::EachToken, n_threads: 1 };
     for path in texts {
         let text = std::fs::read_to_string(path)?;
