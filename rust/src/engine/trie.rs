@@ -48,6 +48,8 @@ struct Builder {
     trie: Trie,
     /// Bases that are taken: two nodes with the same one would share children.
     is_base: Vec<bool>,
+    /// Of each block, which places are free, a bit each, and how many.
+    free: Vec<[u64; BLOCK_PLACES / 64]>,
     n_free: Vec<usize>,
 }
 
@@ -64,7 +66,7 @@ impl Trie {
         let mut keys: Vec<(u64, &[u8], u32)> = keys.into_iter().map(|(key, value)| (beginning(key), key, value)).collect();
         // Stable, so that the last of equal keys stays last; nearly all comparisons end at the numbers.
         keys.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
-        let mut builder = Builder { trie: Self::default(), is_base: Vec::new(), n_free: Vec::new() };
+        let mut builder = Builder { trie: Self::default(), is_base: Vec::new(), free: Vec::new(), n_free: Vec::new() };
         builder.add_block();
         builder.n_free[0] = 0; // the root lies here and nothing else ever
         let mut pending = VecDeque::from([Pending { keys: 0..keys.len(), n_bytes: 0, node: 0 }]);
@@ -138,6 +140,7 @@ impl Builder {
         self.trie.labels.resize(n_places, FREE);
         self.trie.units.resize(n_places, Unit { base: 0, value: NONE });
         self.is_base.resize(n_places, false);
+        self.free.push([u64::MAX; BLOCK_PLACES / 64]);
         self.n_free.push(BLOCK_PLACES);
     }
 
@@ -151,7 +154,9 @@ impl Builder {
         self.is_base[base] = true;
         self.n_free[base / BLOCK_PLACES] -= labels.len();
         for &label in labels {
-            self.trie.labels[base ^ label as usize] = u16::from(label);
+            let place = base ^ label as usize;
+            self.trie.labels[place] = u16::from(label);
+            self.free[place / BLOCK_PLACES][place % BLOCK_PLACES / 64] &= !(1 << (place % 64));
         }
         base
     }
@@ -160,10 +165,18 @@ impl Builder {
         let first = *labels.first()? as usize;
         let blocks = self.n_free.len().saturating_sub(OPEN_BLOCKS)..self.n_free.len();
         let blocks = blocks.filter(|&block| self.n_free[block] >= labels.len());
-        let places = blocks.flat_map(|block| block * BLOCK_PLACES..(block + 1) * BLOCK_PLACES);
-        let bases = places.filter(|&place| self.trie.labels[place] == FREE).map(|place| place ^ first).take(MOST_ATTEMPTS);
+        let places = blocks.flat_map(|block| self.free_places(block));
         let fits = |&base: &usize| !self.is_base[base] && labels.iter().all(|&label| self.trie.labels[base ^ label as usize] == FREE);
-        bases.into_iter().find(fits)
+        places.map(|place| place ^ first).take(MOST_ATTEMPTS).find(fits)
+    }
+
+    /// The free places of a block, ascending.
+    fn free_places(&self, block: usize) -> impl Iterator<Item = usize> + '_ {
+        self.free[block].iter().enumerate().flat_map(move |(i, &word)| {
+            let next = |&rest: &u64| Some(rest & rest.wrapping_sub(1)); // without its lowest bit
+            let bits = std::iter::successors(Some(word), next).take_while(|&rest| rest != 0);
+            bits.map(move |rest| block * BLOCK_PLACES + 64 * i + rest.trailing_zeros() as usize)
+        })
     }
 }
 
