@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::added::AddedTokens;
+use super::added::{AddedToken, AddedTokens};
+use super::bytebpe::ByteBpe;
 use super::definition::Definition;
 use super::wordpiece::WordPiece;
 use super::words::{WordEngine, WordModel};
@@ -37,17 +38,24 @@ pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -
         return Err("specials=\"error\" is checked by the general engine".into());
     }
     let definition = Definition::parse(tokenizer_json)?;
-    checked(WordPiece::new(&definition)?, &definition, specials, general)
+    let added = definition.added_tokens(specials)?;
+    let wordpiece = match WordPiece::new(&definition) {
+        Ok(model) => return checked(model, added, general),
+        Err(reason) => reason,
+    };
+    match ByteBpe::new(&definition, &added) {
+        Ok(model) => checked(model, added, general),
+        Err(bytebpe) => Err(format!("{wordpiece}; {bytebpe}")),
+    }
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes.
 pub fn checked<M: WordModel + 'static>(
     model: M,
-    definition: &Definition<'_>,
-    specials: Specials,
+    added: [Vec<AddedToken>; 2],
     general: &GeneralEngine,
 ) -> Result<Box<dyn Engine>, String> {
-    let engine = WordEngine::new(model, AddedTokens::new(definition.added_tokens(specials)?).map_err(|error| error.to_string())?);
+    let engine = WordEngine::new(model, AddedTokens::new(added).map_err(|error| error.to_string())?);
     match PROBES.iter().find(|probe| encode_all(&engine, probe) != encode_all(general, probe)) {
         None => Ok(Box::new(engine)),
         Some(probe) => Err(format!("the fast engine did not agree with it on the text {probe:?}")),

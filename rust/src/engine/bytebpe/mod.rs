@@ -1,0 +1,168 @@
+//! The fast engine for byte-level BPE tokenizers: the family of GPT-2, `RoBERTa`, `ModernBERT`, Qwen and Llama 3.
+
+mod definition;
+mod merge;
+mod nfc;
+mod split;
+
+use self::definition::{Parts, Trim, WholeWords};
+use self::merge::Merges;
+use self::nfc::{Composed, Composition};
+use self::split::{Class, Splitter};
+use super::Tokens;
+use super::added::AddedToken;
+use super::definition::Definition;
+use super::words::{Edge, Stretch, WINDOW_BYTES, WordModel, Words};
+
+/// A byte-level BPE tokenizer.
+#[derive(Debug)]
+pub struct ByteBpe {
+    splitter: Splitter,
+    composition: Option<Composition>,
+    merges: Merges,
+    /// Words that are tokens whatever the merges say.
+    whole_words: WholeWords,
+    trim: Option<Trim>,
+}
+
+impl ByteBpe {
+    /// The tokenizer of a definition, whose added tokens these are: those matched before normalization and those after it.
+    ///
+    /// # Errors
+    /// What in it is not known here exactly.
+    pub fn new(definition: &Definition<'_>, added: &[Vec<AddedToken>; 2]) -> Result<Self, String> {
+        let Parts { pattern, composes, trim } = Parts::of(definition)?;
+        if composes && let Some(token) = added[1].iter().find(|token| !is_left_alone(token)) {
+            return Err(format!("its added token {:?} may change by composition", token.content));
+        }
+        let (merges, whole_words) = definition::model(definition)?;
+        Ok(Self { splitter: Splitter::new(pattern)?, composition: composes.then(Composition::new), merges, whole_words, trim })
+    }
+
+    /// Appends the tokens of a match; `source` gives the characters of the word that a range of the match's bytes came from.
+    fn match_tokens(&self, bytes: &[u8], source: impl Fn(usize, usize) -> (u32, u32), tokens: &mut Tokens) {
+        if let Some(&id) = self.whole_words.get(bytes) {
+            return tokens.push(id, source(0, bytes.len()));
+        }
+        let mut last: Option<merge::Part> = None;
+        self.merges.each_part(bytes, |part| {
+            if let Some(before) = last.replace(part) {
+                tokens.push(before.id, source(before.start as usize, part.start as usize));
+            }
+        });
+        if let Some(last) = last {
+            tokens.push(last.id, source(last.start as usize, bytes.len()));
+        }
+    }
+
+    /// Appends the tokens of a word, and takes blanks off their spans; `at_start` is whether the document starts with it.
+    fn word_tokens(&self, word: &str, at_start: bool, tokens: &mut Tokens) {
+        let trimmed = |bytes: &[u8], (start, end): (u32, u32)| match &self.trim {
+            Some(trim) => trim.span(bytes, at_start && start == 0, (start, end)),
+            None => (start, end),
+        };
+        let moves = self.composition.as_ref().is_some_and(|composition| composition.first_moving(word).is_some());
+        if !moves {
+            let bytes = word.as_bytes();
+            let span = |start, end| (word.floor_char_boundary(start) as u32, word.ceil_char_boundary(end) as u32);
+            return self.match_tokens(bytes, |start, end| trimmed(&bytes[start..end], span(start, end)), tokens);
+        }
+        let composed = Composed::new(word);
+        let (text, mut at) = (composed.text(), 0);
+        while at < text.len() {
+            let end = self.splitter.match_end(text, at);
+            let bytes = &text.as_bytes()[at..end];
+            let source = |from, to| trimmed(&bytes[from..to], composed.source(at + from, at + to));
+            self.match_tokens(bytes, source, tokens);
+            at = end;
+        }
+    }
+
+    /// The word around a match with a character in it that composition may change: takes back the words before it up to a border, and
+    /// ends at the next. `from` is where the match begins, `moving` where that character stands.
+    fn moving_word(&self, composition: &Composition, text: &str, from: usize, moving: usize, words: &mut Words) -> usize {
+        let mut start = from;
+        while !composition.is_border(&self.splitter, text, start)
+            && let Some((before, _)) = words.spans.pop()
+        {
+            start = before as usize;
+        }
+        let end = composition.next_border(&self.splitter, text, moving);
+        words.spans.push((start as u32, end as u32));
+        end
+    }
+
+    fn split_composing(&self, composition: &Composition, text: &str, from: usize, words: &mut Words) -> usize {
+        let mut at = from;
+        while at < text.len() {
+            // Only at a border: from nowhere else can what follows not reach back.
+            if at >= from + WINDOW_BYTES && composition.is_border(&self.splitter, text, at) {
+                return at;
+            }
+            let end = self.splitter.match_end(text, at);
+            if let Some(moving) = composition.first_moving(&text[at..end]) {
+                at = self.moving_word(composition, text, at, at + moving, words);
+            } else {
+                words.spans.push((at as u32, end as u32));
+                at = end;
+            }
+        }
+        at
+    }
+}
+
+/// Is an added token found in composed text wherever it stands in the text itself? Its characters are ASCII, none of them is what another
+/// character composes to, and its last does not compose with a mark.
+fn is_left_alone(token: &AddedToken) -> bool {
+    let composes = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'<' | b'=' | b'>');
+    token.content.is_ascii()
+        && !token.single_word
+        && !token.content.contains(['K', '`', ';'])
+        && !token.content.as_bytes().last().is_some_and(composes)
+}
+
+impl WordModel for ByteBpe {
+    fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize {
+        let (text, mut at) = (stretch.text, from);
+        if let Some(composition) = &self.composition {
+            return self.split_composing(composition, text, from, words);
+        }
+        while at < text.len() && at < from + WINDOW_BYTES {
+            let end = self.splitter.match_end(text, at);
+            words.spans.push((at as u32, end as u32));
+            at = end;
+        }
+        at
+    }
+
+    fn tokenize(&self, word: &str, tokens: &mut Tokens) {
+        self.word_tokens(word, false, tokens);
+    }
+
+    fn reads_first_apart(&self, before: Edge) -> bool {
+        before == Edge::Document && self.trim.is_some_and(|trim| trim.keeps_first_blank)
+    }
+
+    fn tokenize_first(&self, word: &str, before: Edge, tokens: &mut Tokens) {
+        self.word_tokens(word, before == Edge::Document, tokens);
+    }
+
+    fn added_span(&self, content: &str, start: u32) -> (u32, u32) {
+        let span = (start, start + content.len() as u32);
+        self.trim.map_or(span, |trim| trim.added_span(content, span))
+    }
+
+    fn is_cut(&self, text: &str, at: usize) -> bool {
+        if let Some(composition) = &self.composition {
+            return composition.is_border(&self.splitter, text, at);
+        }
+        let is_letter = |character: Option<char>| character.is_some_and(|character| self.splitter.class(character) == Class::Letter);
+        is_letter(text[..at].chars().next_back()) && !is_letter(text[at..].chars().next())
+    }
+
+    fn explain(&self) -> String {
+        "engine: bytebpe (byte-level BPE; words by the classes of the regex engine, merges in a flat table)\n\
+         reading: long documents are read in parts, cut where a run of letters ends"
+            .into()
+    }
+}
