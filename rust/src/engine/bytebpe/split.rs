@@ -69,7 +69,8 @@ impl Splitter {
         let folds = folds.into_iter().map(|(letter, regex)| Ok((letter, regex?))).collect::<Result<Vec<_>, String>>()?;
         let any = regex("(?i:s|t|r|e|v|m|l|d)")?;
         let fold = move |character: char| {
-            let string = &*character.encode_utf8(&mut [0; 4]);
+            let mut buffer = [0; 4];
+            let string = &*character.encode_utf8(&mut buffer);
             let matching = || folds.iter().find(|(_, regex)| is_match(regex, string)).map(|&(letter, _)| letter);
             is_match(&any, string).then(matching).flatten().unwrap_or_default()
         };
@@ -215,7 +216,8 @@ fn class(members: &[(Class, Regex)], character: char) -> Class {
     if matches!(character, '\r' | '\n') {
         return Class::Newline;
     }
-    let string = &*character.encode_utf8(&mut [0; 4]);
+    let mut buffer = [0; 4];
+    let string = &*character.encode_utf8(&mut buffer);
     members.iter().find(|(_, regex)| is_match(regex, string)).map_or(Class::Other, |&(class, _)| class)
 }
 
