@@ -50,11 +50,7 @@ pub fn fast(tokenizer_json: &str, specials: Specials, general: &GeneralEngine) -
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes.
-pub fn checked<M: WordModel + 'static>(
-    model: M,
-    added: [Vec<AddedToken>; 2],
-    general: &GeneralEngine,
-) -> Result<Box<dyn Engine>, String> {
+pub fn checked<M: WordModel + 'static>(model: M, added: [Vec<AddedToken>; 2], general: &GeneralEngine) -> Result<Box<dyn Engine>, String> {
     let engine = WordEngine::new(model, AddedTokens::new(added).map_err(|error| error.to_string())?);
     match PROBES.iter().find(|probe| encode_all(&engine, probe) != encode_all(general, probe)) {
         None => Ok(Box::new(engine)),

@@ -148,8 +148,11 @@ pub fn model(definition: &Definition<'_>) -> Result<(Merges, WholeWords), String
     };
     let (mut byte_ids, mut bytes_of) = ([0; 256], HashMap::new());
     for (byte, symbol) in byte_symbols() {
-        byte_ids[byte as usize] = id(symbol.encode_utf8(&mut [0; 4]))?;
         bytes_of.insert(symbol, byte);
+        match id(symbol.encode_utf8(&mut [0; 4])) {
+            Err(_) if matches!(byte, 0xC0 | 0xC1 | 0xF5..) => {} // no text holds it
+            id => byte_ids[byte as usize] = id?,
+        }
     }
     let mut joined = String::new();
     let merges = model.merges.iter().map(|Merge(left, right)| {
@@ -165,7 +168,7 @@ pub fn model(definition: &Definition<'_>) -> Result<(Merges, WholeWords), String
 }
 
 /// The characters that stand for bytes: printable ones for themselves, the others from U+0100 on.
-fn byte_symbols() -> impl Iterator<Item = (u8, char)> {
+pub fn byte_symbols() -> impl Iterator<Item = (u8, char)> {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let printable = (0..=255).filter(move |&byte| is_printable(byte)).map(|byte| (byte, char::from(byte)));
     let others = (0..=255).filter(move |&byte| !is_printable(byte)).zip('\u{100}'..);

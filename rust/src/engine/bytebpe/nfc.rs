@@ -26,9 +26,8 @@ pub struct Composition {
 
 impl Composition {
     pub fn new() -> Self {
-        let is_at_rest = |character| {
-            canonical_combining_class(character) == 0 && is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes
-        };
+        let is_at_rest =
+            |character| canonical_combining_class(character) == 0 && is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes;
         Self { moves: CharTable::new(move |character| !is_at_rest(character)) }
     }
 
@@ -94,11 +93,11 @@ mod tests {
     fn what_is_at_rest_is_left_alone_beside_anything() {
         let composition = Composition::new();
         let resting = (0..0x11_0000).filter_map(char::from_u32).filter(|&character| !composition.moves(character));
-        for neighbour in ["", "e", "=", "\u{915}", "\u{1100}", "\u{ac00}", "e\u{301}", "\u{9c7}", "\u{308}"] {
+        for neighbour in ["", "e", "=", "\u{915}", "\u{1100}", "\u{ac00}", "e\u{301}", "\u{9c7}"] {
             let text: String = resting.clone().flat_map(|character| neighbour.chars().chain([character])).collect();
             let composed_neighbour = Composed::new(neighbour);
             let expected: String = resting.clone().flat_map(|character| composed_neighbour.text().chars().chain([character])).collect();
-            assert_eq!(Composed::new(&text).text().len(), expected.len(), "{neighbour:?}");
+            assert!(Composed::new(&text).text() == expected, "{neighbour:?}");
         }
     }
 }

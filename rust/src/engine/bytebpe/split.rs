@@ -251,10 +251,11 @@ mod tests {
 
     #[test]
     fn random_texts_split_as_the_regex_engine_splits_them() -> Result<(), Box<dyn std::error::Error>> {
-        let parts: Vec<&str> = "a B s T ' ' '' 're 'LL 'Ve 1 12 1234 \u{e9} \u{4e2d} \u{301} \u{17f} \u{212a} \u{b2} \u{2160} ! = - \u{2014} \u{1f600} ' 'd"
-            .split(' ')
-            .chain([" ", "  ", "   ", "\n", "\r\n", "\t", "\n\n", "\u{a0}", "\u{3000}", "\u{85}", "\u{b}", "\0", "\u{ad}", "\u{2028}"])
-            .collect();
+        let parts: Vec<&str> =
+            "a B s T ' ' '' 're 'LL 'Ve 1 12 1234 \u{e9} \u{4e2d} \u{301} \u{17f} \u{212a} \u{b2} \u{2160} ! = - \u{2014} \u{1f600} ' 'd"
+                .split(' ')
+                .chain([" ", "  ", "   ", "\n", "\r\n", "\t", "\n\n", "\u{a0}", "\u{3000}", "\u{85}", "\u{b}", "\0", "\u{ad}", "\u{2028}"])
+                .collect();
         let mut state = 1_u64;
         let mut random = |bound: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
