@@ -164,7 +164,7 @@ pub fn model(definition: &Definition<'_>) -> Result<(Merges, WholeWords), String
     let bytes = |entry: &str| entry.chars().map(|symbol| bytes_of.get(&symbol).copied()).collect::<Option<Vec<u8>>>();
     let words = model.vocab.iter().filter(|_| model.ignore_merges);
     let words = words.filter_map(|(entry, &id)| Some((bytes(&entry.0)?, id))).collect();
-    Ok((Merges::new(byte_ids, &merges), words))
+    Ok((Merges::new(&byte_ids, &merges), words))
 }
 
 /// The characters that stand for bytes: printable ones for themselves, the others from U+0100 on.

@@ -36,8 +36,8 @@ pub struct Part {
 
 impl Merges {
     /// `merges` are left id, right id and the id of both, the first to be done first. Of equal pairs the last counts.
-    pub fn new(byte_ids: [u32; 256], merges: &[(u32, u32, u32)]) -> Self {
-        let mut table = Self { slots: vec![EMPTY; (merges.len() * 2).next_power_of_two().max(2)].into(), byte_ids };
+    pub fn new(byte_ids: &[u32; 256], merges: &[(u32, u32, u32)]) -> Self {
+        let mut table = Self { slots: vec![EMPTY; (merges.len() * 2).next_power_of_two().max(2)].into(), byte_ids: *byte_ids };
         for (rank, &(left, right, id)) in (0..).zip(merges) {
             let at = table.place(left, right);
             table.slots[at] = Slot { left, right, rank, id };
@@ -156,7 +156,7 @@ mod tests {
     fn merges() -> Merges {
         let pairs = [(97, 97), (97, 98), (256, 256), (98, 97), (256, 98), (258, 97), (257, 257), (260, 257), (262, 262), (258, 258)];
         let merges: Vec<_> = pairs.iter().zip(256..).map(|(&(left, right), id)| (left, right, id)).collect();
-        Merges::new(std::array::from_fn(|byte| byte as u32), &merges)
+        Merges::new(&std::array::from_fn(|byte| byte as u32), &merges)
     }
 
     fn parts(merges: &Merges, word: &[u8]) -> Vec<Part> {
@@ -181,7 +181,7 @@ mod tests {
             let mut state = seed;
             let word: Vec<u8> = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                b'a' + (state >> 60) as u8 % 2 + u8::from(state >> 55 & 31 == 0)
+                b'a' + (state >> 60) as u8 % 2 + u8::from((state >> 55) % 32 == 0)
             })
             .take(1 + seed as usize % SHORT_SYMBOLS)
             .collect();

@@ -64,7 +64,7 @@ impl ByteBpe {
         let moves = self.composition.as_ref().is_some_and(|composition| composition.first_moving(word).is_some());
         if !moves {
             let bytes = word.as_bytes();
-            let span = |start, end| (word.floor_char_boundary(start) as u32, word.ceil_char_boundary(end) as u32);
+            let span = |start, end| whole_characters(word, start, end);
             return self.match_tokens(bytes, |start, end| trimmed(&bytes[start..end], span(start, end)), tokens);
         }
         let composed = Composed::new(word);
@@ -109,6 +109,17 @@ impl ByteBpe {
         }
         at
     }
+}
+
+/// The characters that a range of bytes, not empty, touches.
+fn whole_characters(word: &str, mut start: usize, mut end: usize) -> (u32, u32) {
+    while !word.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !word.is_char_boundary(end) {
+        end += 1;
+    }
+    (start as u32, end as u32)
 }
 
 /// Is an added token found in composed text wherever it stands in the text itself? Its characters are ASCII, none of them is what another
@@ -204,7 +215,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % bound
         };
-        let mut texts: Vec<String> = (0..300).map(|_| (0..1 + random(20)).map(|_| parts[random(parts.len())]).collect()).collect();
+        let mut texts: Vec<String> = (0..300).map(|_| (0..=random(20)).map(|_| parts[random(parts.len())]).collect()).collect();
         texts.push("a".repeat(5000) + &" the".repeat(30_000) + "e\u{301}" + &"1".repeat(300));
         texts.push("\u{301}".repeat(3000));
         texts

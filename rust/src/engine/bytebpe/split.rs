@@ -261,7 +261,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % bound
         };
-        let text: Vec<String> = (0..400).map(|_| (0..1 + random(25)).map(|_| parts[random(parts.len())]).collect()).collect();
+        let text: Vec<String> = (0..400).map(|_| (0..=random(25)).map(|_| parts[random(parts.len())]).collect()).collect();
         text.iter().try_for_each(|text| check(text))
     }
 
