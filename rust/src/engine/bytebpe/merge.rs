@@ -1,191 +1,237 @@
-//! Byte-pair merges: which tokens a word is made of.
+//! Byte-pair encoding of one word.
+//!
+//! Tokens have a number of their own here: a byte its value, and what a merge makes 256 and the rank of the (first) merge that makes it.
+//! So the table of pairs has one number for rank and result.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Symbols up to which the next merge is found by a search over all of them: in a word of usual length that is faster than a queue.
-const SHORT_SYMBOLS: usize = 64;
+/// No merge.
+pub const NONE: u32 = u32::MAX;
 
-/// The rank of a pair that does not merge.
-const NEVER: u32 = u32::MAX;
+/// In place of the id of a byte that is in no text.
+pub const UNUSED: u32 = u32::MAX;
 
-/// What a pair of ids becomes, and when.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    left: u32,
-    right: u32,
-    rank: u32,
-    id: u32,
-}
+/// Numbers of the tokens that merges make start here.
+pub const FIRST_MERGE: u32 = 256;
 
-const EMPTY: Slot = Slot { left: u32::MAX, right: u32::MAX, rank: NEVER, id: 0 };
+/// Longest word that is merged by looking for the best pair again and again: quadratic, but without any memory but the stack.
+const SHORT_BYTES: usize = 64;
 
-/// Merges by pair: a flat table, at most half full, so that most look-ups touch one cache line.
+/// The merges of a model.
 #[derive(Debug)]
 pub struct Merges {
-    slots: Box<[Slot]>,
-    byte_ids: [u32; 256],
+    /// By left and right byte: most look-ups are of two bytes.
+    of_bytes: Box<[u32]>,
+    of_others: PairTable,
+    /// By merge: the number of what it makes.
+    made: Vec<u32>,
+    /// By number: the id in the vocabulary.
+    ids: Vec<u32>,
+    /// Every token is made by one merge at most, so that numbers say when they are made.
+    is_unique: bool,
 }
 
-/// A token: its id, and where it starts in the word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    pub id: u32,
-    pub start: u32,
+/// A flat hash table from pairs of tokens to merges.
+#[derive(Debug)]
+struct PairTable {
+    slots: Vec<(u64, u32)>,
+    shift: u32,
+}
+
+const FREE: u64 = u64::MAX;
+
+impl PairTable {
+    fn new(n_pairs: usize) -> Self {
+        let n_slots = (n_pairs * 2).next_power_of_two().max(16);
+        Self { slots: vec![(FREE, NONE); n_slots], shift: 64 - n_slots.trailing_zeros() }
+    }
+
+    #[inline]
+    fn slot(&self, key: u64) -> usize {
+        let mut slot = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
+        while self.slots[slot].0 != key && self.slots[slot].0 != FREE {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        slot
+    }
+
+    fn insert(&mut self, left: u32, right: u32, merge: u32) {
+        let key = pair_key(left, right);
+        let slot = self.slot(key);
+        self.slots[slot] = (key, merge);
+    }
+
+    #[inline]
+    fn get(&self, left: u32, right: u32) -> u32 {
+        self.slots[self.slot(pair_key(left, right))].1
+    }
+}
+
+fn pair_key(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
 }
 
 impl Merges {
-    /// `merges` are left id, right id and the id of both, the first to be done first. Of equal pairs the last counts.
-    pub fn new(byte_ids: &[u32; 256], merges: &[(u32, u32, u32)]) -> Self {
-        let mut table = Self { slots: vec![EMPTY; (merges.len() * 2).next_power_of_two().max(2)].into(), byte_ids: *byte_ids };
-        for (rank, &(left, right, id)) in (0..).zip(merges) {
-            let at = table.place(left, right);
-            table.slots[at] = Slot { left, right, rank, id };
-        }
-        table
-    }
-
-    #[inline]
-    fn place(&self, left: u32, right: u32) -> usize {
-        let pair = u64::from(left) << 32 | u64::from(right);
-        let mut at = (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & (self.slots.len() - 1);
-        loop {
-            let slot = &self.slots[at];
-            if slot.left == left && slot.right == right || slot.left == EMPTY.left {
-                return at;
+    /// From ids of bytes, and of left part, right part and result of the merges in the order of their ranks. Of equal pairs the last
+    /// counts. Ids are below `n_ids`.
+    pub fn new(byte_ids: &[u32; 256], merges: &[[u32; 3]], n_ids: usize) -> Self {
+        let mut numbers = vec![NONE; n_ids];
+        for (&id, byte) in byte_ids.iter().zip(0..) {
+            if id != UNUSED {
+                numbers[id as usize] = byte;
             }
-            at = (at + 1) & (self.slots.len() - 1);
         }
+        let (mut ids, mut made, mut is_unique) = (byte_ids.to_vec(), Vec::with_capacity(merges.len()), true);
+        for (&[_, _, id], number) in merges.iter().zip(FIRST_MERGE..) {
+            is_unique &= numbers[id as usize] == NONE;
+            if numbers[id as usize] == NONE {
+                numbers[id as usize] = number;
+            }
+            made.push(numbers[id as usize]);
+            ids.push(id);
+        }
+        let mut all = Self { of_bytes: vec![NONE; 1 << 16].into(), of_others: PairTable::new(merges.len()), made, ids, is_unique };
+        for (&[left, right, _], number) in merges.iter().zip(FIRST_MERGE..) {
+            // What no merge makes cannot be merged.
+            match (numbers[left as usize], numbers[right as usize]) {
+                (NONE, _) | (_, NONE) => {}
+                (left @ 0..FIRST_MERGE, right @ 0..FIRST_MERGE) => all.of_bytes[(left << 8 | right) as usize] = number,
+                (left, right) => all.of_others.insert(left, right, number),
+            }
+        }
+        all
     }
 
+    /// The merge of a pair, as 256 and its rank.
     #[inline]
-    fn find(&self, left: u32, right: u32) -> (u32, u32) {
-        let slot = &self.slots[self.place(left, right)];
-        (slot.rank, slot.id)
+    fn get(&self, left: u32, right: u32) -> u32 {
+        if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.of_others.get(left, right) }
     }
 
-    /// Calls `take` with the tokens of a word, one after the other.
-    pub fn each_part(&self, word: &[u8], mut take: impl FnMut(Part)) {
-        if word.len() > SHORT_SYMBOLS {
-            return self.long_word(word).into_iter().for_each(take);
-        }
-        let mut parts = [Part { id: 0, start: 0 }; SHORT_SYMBOLS];
-        let mut next = [(NEVER, 0); SHORT_SYMBOLS];
-        for (at, &byte) in word.iter().enumerate() {
-            parts[at] = Part { id: self.byte_ids[byte as usize], start: at as u32 };
-        }
-        for at in 1..word.len() {
-            next[at - 1] = self.find(parts[at - 1].id, parts[at].id);
-        }
-        let n_parts = self.merge_short(&mut parts, &mut next, word.len());
-        parts[..n_parts].iter().for_each(|&part| take(part));
+    /// What a merge makes.
+    fn made(&self, merge: u32) -> u32 {
+        self.made[(merge - FIRST_MERGE) as usize]
     }
 
-    /// Merges the first `n_parts` parts; `next` holds the merge of each with the one after it. Returns how many are left.
-    fn merge_short(&self, parts: &mut [Part; SHORT_SYMBOLS], next: &mut [(u32, u32); SHORT_SYMBOLS], mut n_parts: usize) -> usize {
-        while n_parts > 1 {
-            let (mut at, mut rank) = (0, NEVER);
-            for (i, &(found, _)) in next[..n_parts - 1].iter().enumerate() {
-                if found < rank {
-                    (at, rank) = (i, found);
+    /// Calls `emit` with the id and length of every token of a word.
+    #[inline]
+    pub fn merge(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
+        if word.len() <= SHORT_BYTES && self.is_unique {
+            self.merge_short(word, &mut emit);
+        } else {
+            self.merge_any(word, &mut emit);
+        }
+    }
+
+    /// The best pair, leftmost of equals, until there is none. For unique results only, where merges are in order of their results.
+    fn merge_short(&self, word: &[u8], emit: &mut impl FnMut(u32, usize)) {
+        let (mut tokens, mut starts, mut merges) = ([0_u32; SHORT_BYTES], [0_u8; SHORT_BYTES + 1], [NONE; SHORT_BYTES]);
+        let mut n = word.len();
+        for (i, &byte) in word.iter().enumerate() {
+            (tokens[i], starts[i]) = (u32::from(byte), i as u8);
+        }
+        for i in 1..n {
+            merges[i - 1] = self.of_bytes[usize::from(word[i - 1]) << 8 | usize::from(word[i])];
+        }
+        starts[n] = n as u8;
+        loop {
+            let (mut best, mut at) = (NONE, 0);
+            for (i, &merge) in merges[..n].iter().enumerate() {
+                if merge < best {
+                    (best, at) = (merge, i);
                 }
             }
-            if rank == NEVER {
+            if best == NONE {
                 break;
             }
-            parts[at].id = next[at].1;
-            parts.copy_within(at + 2..n_parts, at + 1);
-            next.copy_within(at + 1..n_parts, at);
-            n_parts -= 1;
-            next[n_parts - 1].0 = NEVER;
-            if at + 1 < n_parts {
-                next[at] = self.find(parts[at].id, parts[at + 1].id);
-            }
+            tokens[at] = best;
+            tokens.copy_within(at + 2..n, at + 1);
+            merges.copy_within(at + 1..n, at);
+            starts.copy_within(at + 2..=n, at + 1);
+            n -= 1;
             if at > 0 {
-                next[at - 1] = self.find(parts[at - 1].id, parts[at].id);
+                merges[at - 1] = self.get(tokens[at - 1], best);
             }
+            merges[at] = if at + 1 < n { self.get(best, tokens[at + 1]) } else { NONE };
         }
-        n_parts
+        for i in 0..n {
+            emit(self.ids[tokens[i] as usize], usize::from(starts[i + 1] - starts[i]));
+        }
     }
 
-    /// As the short way, with a queue of merges and links between the parts that are left.
-    fn long_word(&self, word: &[u8]) -> Vec<Part> {
-        let mut ids: Vec<u32> = word.iter().map(|&byte| self.byte_ids[byte as usize]).collect();
-        let n_symbols = ids.len();
-        let mut after: Vec<u32> = (1..=n_symbols as u32).collect();
-        let mut before: Vec<u32> = (0..n_symbols as u32).map(|at| at.wrapping_sub(1)).collect();
-        let pairs = (1..n_symbols).map(|right| (self.find(ids[right - 1], ids[right]).0, right as u32 - 1));
-        let mut queue: BinaryHeap<Reverse<(u32, u32)>> = pairs.filter(|&(rank, _)| rank != NEVER).map(Reverse).collect();
-        while let Some(Reverse((rank, left))) = queue.pop() {
-            let (left, right) = (left as usize, after[left as usize] as usize);
-            // Out of date where the left part is gone (it has no part after it then) or either part has grown since.
-            if right >= n_symbols {
-                continue;
-            }
-            let (current, id) = self.find(ids[left], ids[right]);
-            if current != rank {
-                continue;
-            }
-            ids[left] = id;
-            let beyond = after[right] as usize;
-            (after[left], after[right]) = (beyond as u32, u32::MAX);
-            if beyond < n_symbols {
-                before[beyond] = left as u32;
-                push(&mut queue, self.find(id, ids[beyond]).0, left);
-            }
-            if let Some(&previous) = ids.get(before[left] as usize) {
-                push(&mut queue, self.find(previous, id).0, before[left] as usize);
+    /// As `Word::merge_all` of `tokenizers`, stale entries of its queue included: one that would make the same token of other parts counts.
+    fn merge_any(&self, word: &[u8], emit: &mut impl FnMut(u32, usize)) {
+        let mut symbols = Symbols::new(word);
+        let mut queue = BinaryHeap::new();
+        for at in 1..word.len() {
+            let merge = self.get(u32::from(word[at - 1]), u32::from(word[at]));
+            if merge != NONE {
+                queue.push(Reverse((merge, at as u32 - 1)));
             }
         }
-        let starts = std::iter::successors(Some(0), |&at| Some(after[at] as usize).filter(|&next| next < n_symbols));
-        starts.map(|start| Part { id: ids[start], start: start as u32 }).collect()
+        while let Some(Reverse((merge, at))) = queue.pop() {
+            let next = symbols.next(at);
+            if symbols.tokens[at as usize] == NONE || next as usize >= word.len() {
+                continue;
+            }
+            let token = self.made(merge);
+            let current = self.get(symbols.tokens[at as usize], symbols.tokens[next as usize]);
+            if current == NONE || self.made(current) != token {
+                continue;
+            }
+            symbols.join(at, next, token);
+            if let Some(before) = symbols.before(at) {
+                let merge = self.get(symbols.tokens[before as usize], token);
+                if merge != NONE {
+                    queue.push(Reverse((merge, before)));
+                }
+            }
+            let after = symbols.next(at);
+            if (after as usize) < word.len() {
+                let merge = self.get(token, symbols.tokens[after as usize]);
+                if merge != NONE {
+                    queue.push(Reverse((merge, at)));
+                }
+            }
+        }
+        symbols.each(|token, length| emit(self.ids[token as usize], length));
     }
 }
 
-fn push(queue: &mut BinaryHeap<Reverse<(u32, u32)>>, rank: u32, left: usize) {
-    if rank != NEVER {
-        queue.push(Reverse((rank, left as u32)));
-    }
+/// The tokens of a word by the byte they start at, and how long they are: at the first byte, for the next, and at the last byte, for the
+/// one before.
+struct Symbols {
+    tokens: Vec<u32>,
+    lengths: Vec<u32>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Bytes are their own ids; a merge of two makes the next free id.
-    fn merges() -> Merges {
-        let pairs = [(97, 97), (97, 98), (256, 256), (98, 97), (256, 98), (258, 97), (257, 257), (260, 257), (262, 262), (258, 258)];
-        let merges: Vec<_> = pairs.iter().zip(256..).map(|(&(left, right), id)| (left, right, id)).collect();
-        Merges::new(&std::array::from_fn(|byte| byte as u32), &merges)
+impl Symbols {
+    fn new(word: &[u8]) -> Self {
+        Self { tokens: word.iter().map(|&byte| u32::from(byte)).collect(), lengths: vec![1; word.len()] }
     }
 
-    fn parts(merges: &Merges, word: &[u8]) -> Vec<Part> {
-        let mut parts = Vec::new();
-        merges.each_part(word, |part| parts.push(part));
-        parts
+    fn next(&self, at: u32) -> u32 {
+        at + self.lengths[at as usize]
     }
 
-    #[test]
-    fn the_first_merge_comes_first_and_the_leftmost_of_equals() {
-        let ids = |word: &[u8]| parts(&merges(), word).iter().map(|part| part.id).collect::<Vec<_>>();
-        assert_eq!(ids(b"aaa"), [256, 97]);
-        assert_eq!(ids(b"abx"), [257, u32::from(b'x')]);
-        assert_eq!(ids(b"aab"), [260]);
-        assert_eq!(ids(b""), [0; 0]);
+    fn before(&self, at: u32) -> Option<u32> {
+        (at > 0).then(|| at - self.lengths[at as usize - 1])
     }
 
-    #[test]
-    fn long_words_merge_as_short_ones_do() {
-        let merges = merges();
-        for seed in 0..200_u64 {
-            let mut state = seed;
-            let word: Vec<u8> = std::iter::repeat_with(|| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                b'a' + (state >> 60) as u8 % 2 + u8::from((state >> 55) % 32 == 0)
-            })
-            .take(1 + seed as usize % SHORT_SYMBOLS)
-            .collect();
-            assert_eq!(parts(&merges, &word), merges.long_word(&word), "{word:?}");
+    fn join(&mut self, left: u32, right: u32, token: u32) {
+        let end = self.next(right);
+        self.tokens[right as usize] = NONE;
+        self.tokens[left as usize] = token;
+        self.lengths[left as usize] = end - left;
+        self.lengths[end as usize - 1] = end - left;
+    }
+
+    fn each(&self, mut emit: impl FnMut(u32, usize)) {
+        let mut at = 0;
+        while (at as usize) < self.tokens.len() {
+            emit(self.tokens[at as usize], self.lengths[at as usize] as usize);
+            at = self.next(at);
         }
     }
 }
