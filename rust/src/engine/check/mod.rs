@@ -77,7 +77,7 @@ impl Reference {
         let Reduced { changed, entries } = reduced(&model, &needed)?;
         let unchanged = model.iter().map(|(Entry(name), &value)| (name.as_ref(), value));
         let fields: BTreeMap<&str, &RawValue> = unchanged.chain(changed.iter().map(|(&name, value)| (name, value.as_ref()))).collect();
-        Ok(Self { engine: engine(definition, &*raw(&fields)?, specials)?, entries })
+        Ok(Self { engine: engine(definition, &raw(&fields)?, specials)?, entries })
     }
 
     /// The tokens of one of the texts.
