@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example encode -- tokenizer.json first.txt second.txt` reads both texts in documents of 20 kB, the second after
 //! the first, and prints the speed of each. With one text it reads only that one, for the difference between two counts.
+#![allow(clippy::print_stdout)] // its results
 
 use std::time::Instant;
 

@@ -7,6 +7,7 @@ use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
 use crate::engine::{Engine, SHORT_TEXT_BYTES, Tokens, encode_all};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 use crate::offsets::CharIndex;
 use crate::parallel;
 use crate::rows::{RowId, Side, write_ids, write_offsets};
@@ -251,7 +252,7 @@ impl Plan {
     }
 
     fn ids<T: RowId>(&self, chosen: &[(usize, &Chunk)], width: usize, frame: &Frame, format: &RowFormat) -> Vec<T> {
-        let mut ids = vec![T::default(); chosen.len() * width];
+        let mut ids: Vec<T> = zeroed(chosen.len() * width);
         fill_rows(&mut ids, chosen, width, format.n_threads, |row, document, chunk| {
             write_ids(row, frame, &self.documents[document].ids[chunk.tokens.clone()], format.pad_id, format.padding_side);
         });
@@ -259,7 +260,7 @@ impl Plan {
     }
 
     fn offsets(&self, chosen: &[(usize, &Chunk)], width: usize, frame: &Frame, format: &RowFormat) -> Vec<[i32; 2]> {
-        let mut offsets = vec![[0; 2]; chosen.len() * width];
+        let mut offsets = zeroed::<[i32; 2]>(chosen.len() * width);
         fill_rows(&mut offsets, chosen, width, format.n_threads, |row, document, chunk| {
             write_offsets(row, frame, &self.documents[document].char_spans[chunk.tokens.clone()], format.padding_side);
         });

@@ -11,6 +11,7 @@ pub mod config;
 pub mod documents;
 pub mod engine;
 pub mod error;
+mod memory;
 pub mod offsets;
 mod parallel;
 pub mod rows;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 
 /// One added token, with the rules of Hugging Face `AddedToken`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // the rules of Hugging Face `AddedToken`, as it names them
 pub struct AddedToken {
     /// The string; not empty.
     pub content: String,

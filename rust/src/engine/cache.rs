@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_known_is_right_however_many_words_there_are() {
         let mut cache = WordCache::default();
-        let word = |i: u32| format!("{i:x}{}", if i % 9 == 0 { " is a longer word" } else { "" });
+        let word = |i: u32| format!("{i:x}{}", if i.is_multiple_of(9) { " is a longer word" } else { "" });
         for i in 0..300_000 {
             cache.insert(word(i).as_bytes(), &tokens(i % 6, i));
         }

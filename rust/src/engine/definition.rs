@@ -30,6 +30,7 @@ pub struct Definition<'d> {
 }
 
 #[derive(Debug, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // the rules of Hugging Face `AddedToken`, as it names them
 struct AddedTokenDefinition {
     id: u32,
     content: String,

@@ -78,15 +78,13 @@ fn load_general(tokenizer_json: &str, specials: Specials, reason: String) -> cra
 /// # Errors
 /// Why there is none.
 fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
-    match kind(&definition.normalizer) {
-        "BertNormalizer" => checked(WordPiece::new(definition)?, definition, specials),
-        _ => {
-            if definition.has_normalized_tokens(specials) {
-                return Err("one of its added tokens is looked for in normalized text".into());
-            }
-            checked(Unigram::new(definition)?, definition, specials)
-        }
+    if kind(&definition.normalizer) == "BertNormalizer" {
+        return checked(WordPiece::new(definition)?, definition, specials);
     }
+    if definition.has_normalized_tokens(specials) {
+        return Err("one of its added tokens is looked for in normalized text".into());
+    }
+    checked(Unigram::new(definition)?, definition, specials)
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes and the ids of added tokens.

@@ -92,7 +92,7 @@ mod tests {
         for byte in 0..=255_u8 {
             assert_eq!(spaces.contains(byte), byte.is_ascii_whitespace());
             assert_eq!(punctuation.contains(byte), byte.is_ascii_punctuation());
-            assert_eq!(odd.contains(byte), byte < 9 || byte >= 127);
+            assert_eq!(odd.contains(byte), !(9..127).contains(&byte));
         }
     }
 

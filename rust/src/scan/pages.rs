@@ -32,6 +32,7 @@ impl<T: Copy + Default> CharTable<T> {
     }
 
     #[cold]
+    #[allow(clippy::unnecessary_box_returns)] // it is kept in its box
     fn page(&self, page: usize) -> Box<[T; PAGE_CHARS]> {
         let value =
             |i: usize| char::from_u32((page * PAGE_CHARS + i) as u32).map_or_else(T::default, |character| (self.compute)(character));

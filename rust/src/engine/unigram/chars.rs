@@ -30,6 +30,7 @@ const PREPENDED: [std::ops::RangeInclusive<u32>; 15] = [
 ];
 
 /// How words are told apart.
+#[allow(clippy::enum_variant_names)] // all of it is about blanks
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Words {
     /// White space is removed (`WhitespaceSplit`).

@@ -42,9 +42,9 @@ impl Normalizer {
             let (one, others) = rest.split_at(character.len_utf8());
             if class.is_alone() && others.chars().next().is_none_or(|next| self.classes.of(next).is_alone()) {
                 if class.is_kept() {
-                    aligner.hold(character, 0)
+                    aligner.hold(character, 0);
                 } else {
-                    self.part(one, 1, &mut aligner)
+                    self.part(one, 1, &mut aligner);
                 }
                 rest = others;
             } else {

@@ -33,7 +33,7 @@ impl Splitter {
     }
 
     /// May a word end before the blank at byte `at`, because what comes before lets it?
-    pub fn is_end(&self, classes: &Classes, text: &str, at: usize) -> bool {
+    fn is_end(classes: &Classes, text: &str, at: usize) -> bool {
         let byte = text.as_bytes()[at - 1];
         if byte < 128 {
             classes.of_ascii(byte).may_end()
@@ -45,7 +45,7 @@ impl Splitter {
     /// Is byte `at` the first of a run of blanks, after a word that may end there?
     pub fn is_cut(&self, classes: &Classes, text: &str, at: usize) -> bool {
         let bytes = text.as_bytes();
-        self.blanks.contains(bytes[at]) && !self.blanks.contains(bytes[at - 1]) && self.is_end(classes, text, at)
+        self.blanks.contains(bytes[at]) && !self.blanks.contains(bytes[at - 1]) && Self::is_end(classes, text, at)
     }
 
     fn between_blanks(&self, classes: &Classes, text: &str, window: std::ops::Range<usize>, words: &mut Words) -> usize {
@@ -60,7 +60,7 @@ impl Splitter {
                 return;
             };
             end_word(words, is_open, from, at);
-            is_open = !self.is_end(classes, text, at);
+            is_open = !Self::is_end(classes, text, at);
         });
         words.masks = masks;
         if is_last {
@@ -93,7 +93,7 @@ impl Splitter {
         self.each_change(&text.as_bytes()[window.clone()], &mut masks, |at| {
             in_blanks = !in_blanks;
             let at = window.start + at;
-            if in_blanks && self.is_end(classes, text, at) {
+            if in_blanks && Self::is_end(classes, text, at) {
                 words.spans.push((start as u32, at as u32));
                 start = at;
             }

@@ -59,8 +59,8 @@ pub struct Source {
 
 impl Characters {
     pub fn new(options: Options) -> Self {
-        let class = CharTable::new(move |character| options.class(character));
-        Self { options, classes: class, forms: CharTable::new(move |character| options.form(character)) }
+        let classes = CharTable::new(move |character| options.class(character));
+        Self { options, classes, forms: CharTable::new(move |character| options.form(character)) }
     }
 
     #[inline]
@@ -89,16 +89,16 @@ impl Characters {
 }
 
 impl Options {
-    pub fn strips_accents(&self) -> bool {
+    pub fn strips_accents(self) -> bool {
         self.strip_accents.unwrap_or(self.lowercase)
     }
 
-    fn is_dropped(&self, character: char) -> bool {
+    fn is_dropped(self, character: char) -> bool {
         let is_control = !matches!(character, '\t' | '\n' | '\r') && character.is_other();
         self.clean_text && (character == '\0' || character == '\u{fffd}' || is_control)
     }
 
-    fn class(&self, character: char) -> Class {
+    fn class(self, character: char) -> Class {
         if self.is_dropped(character) {
             return Class::Word;
         }
@@ -110,7 +110,7 @@ impl Options {
         if is_alone { Class::Alone } else { Class::Word }
     }
 
-    fn form(&self, character: char) -> Form {
+    fn form(self, character: char) -> Form {
         if self.is_dropped(character) {
             return Form::Gone;
         }

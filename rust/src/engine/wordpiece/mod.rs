@@ -98,7 +98,7 @@ impl WordPiece {
 
     /// A word whose characters become one character each, or none. False where one does not, and then nothing was appended.
     fn plain_word(&self, word: &str, tokens: &mut Tokens) -> bool {
-        let mut sources = Vec::with_capacity(word.len().min(4 * self.max_word_chars));
+        let mut sources = Vec::with_capacity(word.len().min(self.max_word_chars.saturating_mul(4)));
         let (mut n_chars, mut span) = (0, None);
         for (start, character) in word.char_indices() {
             let (start, end) = (start as u32, (start + character.len_utf8()) as u32);

@@ -1,0 +1,48 @@
+"""The fast engines against `tokenizers` itself, on tokenizers that nobody published."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+import tokenizers_drawn as drawn
+from longctx import Chunker
+
+ENGINES = {"wordpiece": drawn.wordpiece(), "unigram": drawn.unigram()}
+
+
+def tokens_of(chunker: Chunker, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    batch = chunker([text])
+    assert batch.offsets is not None
+    n_tokens = int(batch.lengths[0])
+    return batch.input_ids[0, :n_tokens].tolist(), [(int(start), int(end)) for start, end in batch.offsets[0, :n_tokens]]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(data=st.data())
+def test_ids_and_offsets_equal_tokenizers_on_drawn_tokenizers(engine: str, data: st.DataObject) -> None:
+    tokenizer: Tokenizer = data.draw(ENGINES[engine])
+    chunker = Chunker(tokenizer, max_tokens=4096, overlap_tokens=0, offsets=True, threads=1)
+    assert f"engine: {engine}" in chunker.explain()
+    for text in data.draw(st.lists(drawn.texts, min_size=1, max_size=8)):  # one after the other: what is cached must not matter
+        expected = tokenizer.encode(text, add_special_tokens=False)
+        assert tokens_of(chunker, text) == (expected.ids, expected.offsets)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(data=st.data())
+def test_added_tokens_are_found_as_tokenizers_finds_them(engine: str, data: st.DataObject) -> None:
+    from tokenizers import AddedToken
+
+    tokenizer: Tokenizer = data.draw(ENGINES[engine])
+    contents = data.draw(st.lists(drawn.PIECES, min_size=1, max_size=3, unique=True))
+    flag = st.booleans()
+    tokenizer.add_tokens(
+        [AddedToken(c, single_word=data.draw(flag), lstrip=data.draw(flag), rstrip=data.draw(flag), normalized=False) for c in contents]
+    )
+    chunker = Chunker(tokenizer, max_tokens=4096, overlap_tokens=0, offsets=True, threads=1)
+    text = data.draw(st.lists(st.one_of(st.sampled_from(contents), drawn.texts), max_size=6).map("".join))
+    expected = tokenizer.encode(text, add_special_tokens=False)
+    assert tokens_of(chunker, text) == (expected.ids, expected.offsets)
