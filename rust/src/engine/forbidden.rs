@@ -25,7 +25,7 @@ impl Forbidding {
 
     /// Finds a special token that starts in the piece. It may end outside: an engine that reads special tokens as text cuts where it likes.
     fn check(&self, text: &str, piece: &Piece) -> std::result::Result<(), String> {
-        let end = text.ceil_char_boundary(piece.own.end + self.longest_bytes);
+        let end = (piece.own.end + self.longest_bytes..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
         let found = self.finder.find(&text[piece.own.start..end]);
         let Some(found) = found.filter(|found| piece.own.start + found.start() < piece.own.end) else { return Ok(()) };
         let start = piece.own.start + found.start();
@@ -49,5 +49,40 @@ impl Engine for Forbidding {
 
     fn explain(&self) -> String {
         self.engine.explain()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads nothing, and cuts texts after the third byte.
+    struct Cutting;
+
+    impl Engine for Cutting {
+        fn pieces(&self, text: &str) -> Vec<Piece> {
+            [0..3, 3..text.len()].map(|own| Piece { context_start: 0, own }).into()
+        }
+
+        fn encode(&self, _: &str, _: &Piece, _: &mut Tokens) -> std::result::Result<(), String> {
+            Ok(())
+        }
+
+        fn explain(&self) -> String {
+            String::new()
+        }
+    }
+
+    fn refusals(text: &str) -> Vec<bool> {
+        let engine = Forbidding::new(Box::new(Cutting), &["<end>".to_owned()]);
+        let engine = engine.unwrap_or_else(|error| unreachable!("{error}"));
+        engine.pieces(text).iter().map(|piece| engine.encode(text, piece, &mut Tokens::default()).is_err()).collect()
+    }
+
+    #[test]
+    fn a_special_token_is_refused_where_it_starts_though_a_cut_goes_through_it() {
+        assert_eq!(refusals("x<end>é"), [true, false]);
+        assert_eq!(refusals("éx<end>"), [false, true]);
+        assert_eq!(refusals("abc<endé"), [false, false]);
     }
 }
