@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 import tokenizers_drawn as drawn
 from longctx import Chunker
 
-ENGINES = {"wordpiece": drawn.wordpiece(), "unigram": drawn.unigram()}
+ENGINES = {"wordpiece": drawn.wordpiece(), "bytebpe": drawn.byte_level_bpe(), "unigram": drawn.unigram()}
 
 
 def tokens_of(chunker: Chunker, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -40,7 +40,10 @@ def test_added_tokens_are_found_as_tokenizers_finds_them(engine: str, data: st.D
     contents = data.draw(st.lists(drawn.PIECES, min_size=1, max_size=3, unique=True))
     flag = st.booleans()
     tokenizer.add_tokens(
-        [AddedToken(c, single_word=data.draw(flag), lstrip=data.draw(flag), rstrip=data.draw(flag), normalized=False) for c in contents]
+        [
+            AddedToken(c, single_word=data.draw(flag), lstrip=data.draw(flag), rstrip=data.draw(flag), normalized=data.draw(flag))
+            for c in contents
+        ]
     )
     chunker = Chunker(tokenizer, max_tokens=4096, overlap_tokens=0, offsets=True, threads=1)
     text = data.draw(st.lists(st.one_of(st.sampled_from(contents), drawn.texts), max_size=6).map("".join))

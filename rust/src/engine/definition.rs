@@ -81,6 +81,14 @@ impl<'d> Definition<'d> {
         field(&self.fields, "post_processor")
     }
 
+    /// The same as it stands there; null for none.
+    ///
+    /// # Errors
+    /// Where it is no JSON.
+    pub fn post_processor_json(&self) -> Result<Value, String> {
+        Ok(field(&self.fields, "post_processor")?.unwrap_or(Value::Null))
+    }
+
     /// Contents and ids of all added tokens.
     pub fn added_token_ids(&self) -> impl Iterator<Item = (&str, u32)> {
         self.added_tokens.iter().map(|token| (token.content.as_str(), token.id))
@@ -99,9 +107,16 @@ impl<'d> Definition<'d> {
         serde_json::from_str(self.model.get()).map_err(|error| error.to_string())
     }
 
-    /// Are there added tokens that are matched after normalization, and not read as text?
-    pub fn has_normalized_tokens(&self, specials: Specials) -> bool {
-        self.added_tokens.iter().any(|token| token.normalized && !(token.special && specials != Specials::Parse))
+    /// Refuses added tokens that are looked for in normalized text, where normalization is part of reading a word.
+    ///
+    /// # Errors
+    /// Where there is one that is not read as text.
+    pub fn refuse_normalized_tokens(&self, specials: Specials) -> Result<(), String> {
+        let is_looked_for = |token: &&AddedTokenDefinition| token.normalized && !(token.special && specials != Specials::Parse);
+        match self.added_tokens.iter().find(is_looked_for) {
+            None => Ok(()),
+            Some(token) => Err(format!("its added token {:?} is looked for in normalized text", token.content)),
+        }
     }
 
     /// The added tokens that are matched before normalization, and those that are matched after it.

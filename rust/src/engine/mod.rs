@@ -1,6 +1,7 @@
 //! Text to ids and byte spans: the one seam every tokenizer engine implements.
 
 mod added;
+mod bytebpe;
 mod cache;
 mod check;
 mod cuts;

@@ -3,8 +3,9 @@
 use tokenizers::PostProcessorWrapper;
 
 use super::added::AddedTokens;
+use super::bytebpe::ByteBpe;
 use super::check::Reference;
-use super::definition::{Definition, kind};
+use super::definition::Definition;
 use super::forbidden::Forbidding;
 use super::unigram::Unigram;
 use super::wordpiece::WordPiece;
@@ -78,13 +79,30 @@ fn load_general(tokenizer_json: &str, specials: Specials, reason: String) -> cra
 /// # Errors
 /// Why there is none.
 fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
-    if kind(&definition.normalizer) == "BertNormalizer" {
-        return checked(WordPiece::new(definition)?, definition, specials);
+    let mut reasons = Vec::new();
+    for attempt in [wordpiece, bytebpe, unigram] {
+        match attempt(definition, specials) {
+            Ok(engine) => return Ok(engine),
+            Err(reason) => reasons.push(reason),
+        }
     }
-    if definition.has_normalized_tokens(specials) {
-        return Err("one of its added tokens is looked for in normalized text".into());
-    }
-    checked(Unigram::new(definition)?, definition, specials)
+    Err(reasons.join("; "))
+}
+
+fn wordpiece(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    let model = WordPiece::new(definition)?;
+    definition.refuse_normalized_tokens(specials)?;
+    checked(model, definition, specials)
+}
+
+fn bytebpe(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    checked(ByteBpe::new(definition, &definition.added_tokens(specials)?)?, definition, specials)
+}
+
+fn unigram(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    let model = Unigram::new(definition)?;
+    definition.refuse_normalized_tokens(specials)?;
+    checked(model, definition, specials)
 }
 
 /// An engine for a model, once it has agreed with the general engine on the probes and the ids of added tokens.

@@ -73,6 +73,11 @@ pub trait WordModel: Send + Sync {
         self.tokenize(word, tokens);
     }
 
+    /// The span of an added token that starts at byte `start` of the document and takes `content` of it, blanks included.
+    fn added_span(&self, content: &str, start: u32) -> (u32, u32) {
+        (start, start + content.len() as u32)
+    }
+
     /// May the stretch be cut at byte `at`, a character boundary inside it, because no word reaches across and none changes?
     fn is_cut(&self, text: &str, at: usize) -> bool;
 
@@ -152,7 +157,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
         for section in self.added.sections(own) {
             match section {
                 Section::Token(range, id) => {
-                    tokens.push(id, (position(piece, range.start), position(piece, range.end)));
+                    tokens.push(id, self.model.added_span(&own[range.clone()], position(piece, range.start)));
                     before = Edge::AddedToken;
                 }
                 Section::Text(range) => {

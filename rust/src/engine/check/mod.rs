@@ -75,6 +75,11 @@ impl Reference {
         let needed = Needed(Substrings::of(&words).and(definition.added_token_ids().map(|(content, _)| content)));
         let model: Model<'_> = definition.model()?;
         let Reduced { changed, entries } = reduced(&model, &needed)?;
+        // The next added token that is no entry would be numbered after such a one, which the reduced vocabulary does not show.
+        let is_beyond = |id: u32| id as usize >= entries.n_all && entries.ids.contains(&id);
+        if let Some((content, _)) = definition.added_token_ids().find(|&(_, id)| is_beyond(id)) {
+            return Err(format!("its added token {content:?} is an entry with an id beyond the size of the vocabulary"));
+        }
         let unchanged = model.iter().map(|(Entry(name), &value)| (name.as_ref(), value));
         let fields: BTreeMap<&str, &RawValue> = unchanged.chain(changed.iter().map(|(&name, value)| (name, value.as_ref()))).collect();
         Ok(Self { engine: engine(definition, &raw(&fields)?, specials)?, entries })

@@ -1,0 +1,279 @@
+//! Which definitions the engine takes, and what it makes of their vocabulary and merges.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::merge::{Merges, UNUSED};
+use super::pattern::Pattern;
+use crate::engine::definition::{Definition, Entry, kind};
+
+/// The parts of a BPE model that count.
+#[derive(Debug, Deserialize)]
+pub struct Model<'d> {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    dropout: Option<f32>,
+    #[serde(default)]
+    unk_token: Option<String>,
+    #[serde(default)]
+    continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+    #[serde(borrow)]
+    vocab: Vocabulary<'d>,
+    #[serde(borrow)]
+    merges: Vec<Merge<'d>>,
+}
+
+/// A merge, in either form that files have. Not an untagged enum: that would copy each into a tree first.
+#[derive(Debug)]
+enum Merge<'d> {
+    Joined(Cow<'d, str>),
+    Parts(Entry<'d>, Entry<'d>),
+}
+
+impl<'de: 'd, 'd> Deserialize<'de> for Merge<'d> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = Merge<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a merge, as one string or two")
+            }
+            fn visit_borrowed_str<E>(self, line: &'de str) -> Result<Self::Value, E> {
+                Ok(Merge::Joined(Cow::Borrowed(line)))
+            }
+            fn visit_str<E>(self, line: &str) -> Result<Self::Value, E> {
+                Ok(Merge::Joined(Cow::Owned(line.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                let mut part = || parts.next_element()?.ok_or_else(|| A::Error::custom("a merge of fewer than two parts"));
+                Ok(Merge::Parts(part()?, part()?))
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// Entries and ids, in the order of the file.
+#[derive(Debug)]
+struct Vocabulary<'d>(Vec<(Entry<'d>, u32)>);
+
+impl<'de: 'd, 'd> Deserialize<'de> for Vocabulary<'d> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vec<(Entry<'de>, u32)>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map from strings to ids")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(1 << 16);
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Entries).map(Self)
+    }
+}
+
+/// What becomes of the spans of tokens that begin or end with spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trim {
+    /// Not of a token with one leading space that starts the document.
+    pub keeps_first_space: bool,
+}
+
+impl Trim {
+    /// The span of an added token that starts at byte `start` of the document, after the blanks it took along are off it.
+    pub fn added_span(self, content: &str, start: u32) -> (u32, u32) {
+        let is_blank = |character: &char| *character == '\u{120}' || character.is_whitespace(); // U+0120 stands for a space in byte symbols
+        let leading: Vec<usize> = content.chars().take_while(is_blank).map(char::len_utf8).collect();
+        let n_leading: usize = if start == 0 && self.keeps_first_space && leading.len() == 1 { 0 } else { leading.iter().sum() };
+        let n_trailing: usize = content.chars().rev().take_while(is_blank).map(char::len_utf8).sum();
+        let end = start + content.len() as u32;
+        let start = end.min(start + n_leading as u32);
+        (start, start.max(end - n_trailing as u32))
+    }
+}
+
+/// What of a definition the engine works with.
+#[derive(Debug)]
+pub struct Rules {
+    pub pattern: Pattern,
+    pub nfc: bool,
+    pub prefix_space: bool,
+    pub trim: Option<Trim>,
+}
+
+impl Rules {
+    /// Reads every component.
+    ///
+    /// # Errors
+    /// What the engine does not know.
+    pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
+        let nfc = match kind(&definition.normalizer) {
+            "" if definition.normalizer.is_null() => false,
+            "NFC" => true,
+            other => return Err(format!("its normalizer {other} is not known to the byte-level engine")),
+        };
+        let (pattern, prefix_space) = pattern(&definition.pre_tokenizer)?;
+        let rules = Self { pattern, nfc, prefix_space, trim: trim(&definition.post_processor_json()?)? };
+        match rules.trim {
+            Some(trim) if prefix_space && !trim.keeps_first_space => Err("it adds a space that its post-processor does not know of".into()),
+            _ => Ok(rules),
+        }
+    }
+}
+
+fn flag(component: &Value, name: &str, default: bool) -> bool {
+    component[name].as_bool().unwrap_or(default)
+}
+
+/// The pattern, and whether a space is put before texts.
+fn pattern(pre_tokenizer: &Value) -> Result<(Pattern, bool), String> {
+    let unknown = || "its pre-tokenizer is not known to the byte-level engine".to_owned();
+    match (kind(pre_tokenizer), pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice)) {
+        ("ByteLevel", _) if flag(pre_tokenizer, "use_regex", true) => Ok((Pattern::Gpt2, flag(pre_tokenizer, "add_prefix_space", true))),
+        ("Sequence", Some([split, bytes])) if kind(split) == "Split" && kind(bytes) == "ByteLevel" => {
+            let regex = split["pattern"]["Regex"].as_str().and_then(Pattern::known);
+            let is_plain = split["behavior"] == "Isolated" && !flag(split, "invert", false);
+            let only_maps = !flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true);
+            regex.filter(|_| is_plain && only_maps).map(|pattern| (pattern, false)).ok_or_else(unknown)
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// What the post-processor does to spans.
+fn trim(post_processor: &Value) -> Result<Option<Trim>, String> {
+    match kind(post_processor) {
+        "" if post_processor.is_null() => Ok(None),
+        "TemplateProcessing" | "BertProcessing" => Ok(None),
+        "ByteLevel" | "RobertaProcessing" => {
+            let trim = Trim { keeps_first_space: flag(post_processor, "add_prefix_space", true) };
+            Ok(flag(post_processor, "trim_offsets", true).then_some(trim))
+        }
+        "Sequence" => {
+            let members = post_processor["processors"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let trims: Vec<Trim> = members.iter().map(trim).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            match trims.as_slice() {
+                [] => Ok(None),
+                [one] => Ok(Some(*one)),
+                _ => Err("its post-processor trims spans twice".into()),
+            }
+        }
+        other => Err(format!("its post-processor {other} is not known to the byte-level engine")),
+    }
+}
+
+/// The bytes that the characters of a vocabulary stand for, by code point; all others stand for nothing.
+fn bytes_of_characters() -> [Option<u8>; 324] {
+    let mut bytes = [None; 324];
+    let mut n_moved = 0;
+    for byte in 0..=255_u8 {
+        let is_itself = matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+        let code = if is_itself { usize::from(byte) } else { 256 + n_moved };
+        n_moved += usize::from(!is_itself);
+        bytes[code] = Some(byte);
+    }
+    bytes
+}
+
+impl Model<'_> {
+    /// Refuses what the engine does not know.
+    fn check(&self) -> Result<(), String> {
+        let is_set = |option: &Option<String>| option.as_ref().is_some_and(|string| !string.is_empty());
+        let known = self.kind.as_deref().is_none_or(|kind| kind == "BPE")
+            && self.dropout.is_none_or(|dropout| dropout == 0.0)
+            && self.unk_token.is_none()
+            && !is_set(&self.continuing_subword_prefix)
+            && !is_set(&self.end_of_word_suffix)
+            && !self.byte_fallback;
+        if known { Ok(()) } else { Err("its BPE model has options that the byte-level engine does not know".into()) }
+    }
+
+    /// Its merges, and, where whole words come before merges, the ids of all entries by their bytes.
+    ///
+    /// # Errors
+    /// What the engine does not know, or what is wrong.
+    pub fn read(&self) -> Result<(Merges, Option<WholeWords>), String> {
+        self.check()?;
+        let mut ids: HashMap<&str, u32, ahash::RandomState> =
+            HashMap::with_capacity_and_hasher(self.vocab.0.len(), ahash::RandomState::default());
+        ids.extend(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)));
+        let n_ids = ids.values().max().map_or(0, |&id| id as usize + 1);
+        if ids.len() != self.vocab.0.len() || n_ids > 4 * ids.len() || has_equals(ids.values(), n_ids) {
+            return Err("its vocabulary has entries or ids twice, or large gaps".into());
+        }
+        let byte_ids = byte_ids(&ids)?;
+        let mut merges = Vec::with_capacity(self.merges.len());
+        let mut joined = String::new();
+        for merge in &self.merges {
+            let (left, right) = parts(merge)?;
+            joined.clear();
+            joined.extend([left, right]);
+            match (ids.get(left), ids.get(right), ids.get(joined.as_str())) {
+                (Some(&left), Some(&right), Some(&both)) => merges.push([left, right, both]),
+                _ => return Err(format!("its merge of {left:?} and {right:?} is not in its vocabulary")),
+            }
+        }
+        let whole = self.ignore_merges.then(|| whole_words(&self.vocab));
+        Ok((Merges::new(&byte_ids, &merges, n_ids), whole))
+    }
+}
+
+/// Ids by the bytes of a whole word.
+pub type WholeWords = HashMap<Box<[u8]>, u32, ahash::RandomState>;
+
+fn whole_words(vocabulary: &Vocabulary<'_>) -> WholeWords {
+    let bytes = bytes_of_characters();
+    let word = |entry: &str| entry.chars().map(|character| bytes.get(character as usize).copied().flatten()).collect::<Option<_>>();
+    vocabulary.0.iter().filter_map(|(entry, id)| Some((word(&entry.0)?, *id))).collect()
+}
+
+fn has_equals<'i>(ids: impl Iterator<Item = &'i u32>, n_ids: usize) -> bool {
+    let mut seen = vec![false; n_ids];
+    ids.into_iter().any(|&id| std::mem::replace(&mut seen[id as usize], true))
+}
+
+/// Bytes that no UTF-8 holds: some vocabularies leave them out.
+fn is_never_in_text(byte: u8) -> bool {
+    matches!(byte, 0xC0 | 0xC1 | 0xF5..)
+}
+
+fn byte_ids(ids: &HashMap<&str, u32, ahash::RandomState>) -> Result<[u32; 256], String> {
+    let mut byte_ids = [0; 256];
+    for (byte, code) in bytes_of_characters().iter().zip(0..).filter_map(|(byte, code)| Some((byte.as_ref()?, code))) {
+        let id = char::from_u32(code).and_then(|character| ids.get(character.encode_utf8(&mut [0; 4]) as &str));
+        byte_ids[usize::from(*byte)] = match id {
+            Some(&id) => id,
+            None if is_never_in_text(*byte) => UNUSED,
+            None => return Err("its vocabulary does not have every byte".into()),
+        };
+    }
+    Ok(byte_ids)
+}
+
+/// Both parts of a merge, not empty.
+fn parts<'m>(merge: &'m Merge<'_>) -> Result<(&'m str, &'m str), String> {
+    let parts = match merge {
+        Merge::Parts(left, right) => Some((left.0.as_ref(), right.0.as_ref())),
+        // A line with this start is skipped by `tokenizers`.
+        Merge::Joined(line) if line.starts_with("#version") => None,
+        Merge::Joined(line) => line.split_once(' ').filter(|(_, right)| !right.contains(' ')),
+    };
+    parts.filter(|(left, right)| !left.is_empty() && !right.is_empty()).ok_or_else(|| format!("its merge {merge:?} is not understood"))
+}

@@ -1,0 +1,101 @@
+//! Text that NFC may change: kept together as one word, normalized where the word is tokenized.
+//!
+//! Where a match of the expression, or the two characters after it, hold a loose character, the word goes on to the next place that is
+//! the border of two matches whatever stands elsewhere, before and after normalization:
+//! - before a space that no whitespace precedes. No pattern has a match that goes on from something else into a space. NFC makes no space
+//!   of anything and nothing else of a space, and makes whitespace of whitespace only.
+//! - between a letter and what is no letter, neither of them loose or followed by a loose character, so that NFC changes neither. In all
+//!   patterns a match that takes a letter takes all that follow, or is a contraction, which ends at or before the last of them.
+//!
+//! NFC itself sees nothing across such a place: what is not loose never joins what precedes it. A word that ended before the loose
+//! characters is the same either way: the character before them may join them, but an ASCII one that does stays of its class.
+
+use unicode_normalization_alignments::UnicodeNormalization;
+
+use super::classes::{Class, Classes};
+use super::pattern::Pattern;
+
+/// Where the word ends that starts at byte `at`.
+#[inline]
+pub fn word_end(pattern: Pattern, classes: &Classes, text: &str, at: usize) -> usize {
+    let end = pattern.match_end(classes, text, at);
+    if !classes.nfc {
+        return end;
+    }
+    match first_loose(classes, text, at, end) {
+        Some(loose) => next_border(classes, text, loose),
+        None => end,
+    }
+}
+
+/// Does NFC have anything to do in this word?
+pub fn is_loose(classes: &Classes, word: &str) -> bool {
+    classes.nfc && !word.is_ascii() && first_loose(classes, word, 0, word.len()).is_some()
+}
+
+/// The end of the first loose character in a match, or in the two characters after it.
+fn first_loose(classes: &Classes, text: &str, mut at: usize, end: usize) -> Option<usize> {
+    let mut n_beyond = 0;
+    while let Some((traits, next)) = classes.at(text, at).filter(|_| n_beyond < 2) {
+        if traits.is_loose {
+            return Some(next);
+        }
+        n_beyond += usize::from(at >= end);
+        at = next;
+    }
+    None
+}
+
+/// The first place after byte `at` that is the border of two matches; the end of the text where there is none.
+pub fn next_border(classes: &Classes, text: &str, mut at: usize) -> usize {
+    // What comes before is not known to be a letter or no whitespace, so the border is not right here.
+    let Some((mut before, next)) = classes.at(text, at) else { return at };
+    at = next;
+    while let Some((traits, next)) = classes.at(text, at) {
+        let is_word_border = before.class == Class::Letter && !before.is_loose && traits.class != Class::Letter && !traits.is_loose;
+        let is_space = text.as_bytes()[at] == b' ' && !before.class.is_space();
+        if is_space || is_word_border && !classes.is_loose_at(text, next) {
+            return at;
+        }
+        (before, at) = (traits, next);
+    }
+    at
+}
+
+/// A word as the expression and the model see it.
+#[derive(Debug, Default)]
+pub struct Normalized {
+    /// The text.
+    pub text: String,
+    /// For every byte of it, the characters of the word that it stands for, in bytes of the word.
+    pub spans: Vec<(u32, u32)>,
+}
+
+impl Normalized {
+    /// What `NormalizedString` of `tokenizers` makes of the word, with its rules for what a changed character stands for: characters are
+    /// used up in order, and one that is added stands for the same as the byte before it.
+    pub fn new(word: &str, nfc: bool, prefix_space: bool) -> Self {
+        let mut made = Self::default();
+        let mut rest = word.char_indices();
+        let mut last_used = (0, 0);
+        let mut append = |character: char, n_used: usize| {
+            let mut used = rest.by_ref().take(n_used).map(|(at, used)| (at as u32, (at + used.len_utf8()) as u32));
+            let first = used.next();
+            let span = first.unwrap_or(last_used);
+            last_used = used.last().or(first).unwrap_or(last_used);
+            made.text.push(character);
+            made.spans.extend(std::iter::repeat_n(span, character.len_utf8()));
+        };
+        if nfc {
+            word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
+        } else {
+            word.chars().for_each(|character| append(character, 1));
+        }
+        if prefix_space {
+            made.text.insert(0, ' ');
+            let first = made.spans.first().copied().unwrap_or_default();
+            made.spans.insert(0, first);
+        }
+        made
+    }
+}
