@@ -135,7 +135,7 @@ impl Reader {
 
     fn plan_document(&self, index: usize, text: &str, n_threads: usize) -> Result<DocumentPlan> {
         let mut tokens = self.tokenize(text, n_threads).map_err(|message| Error::document(index, message))?;
-        let breaks = Breaks::find(text, &tokens, self.config.boundary);
+        let breaks = Breaks::new(text, &tokens, self.config.boundary);
         let cut = plan_chunks(tokens.ids.len(), &self.config, &breaks);
         let chosen = choose(self.config.select, &tokens.ids, &cut);
         let char_index = CharIndex::new(text);

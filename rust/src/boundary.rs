@@ -1,105 +1,119 @@
 //! Break points: after which tokens a word, sentence or paragraph of the text ends.
+//!
+//! They are looked for where the planner asks, around a chunk's end, and never marked for all tokens: finding words and sentences takes
+//! longer than tokenizing.
 
-use unicode_segmentation::UnicodeSegmentation;
+use std::cmp::Reverse;
+use std::ops::RangeInclusive;
 
 use crate::config::Boundary;
 use crate::engine::Tokens;
+use crate::segments::Segments;
 
 /// Where a document may be cut, for the planner.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Breaks {
+#[derive(Debug)]
+pub enum Breaks<'t> {
     /// After any token.
     Anywhere,
-    /// `strength[i]`: the strongest boundary before token `i`.
-    Preferred(Vec<Boundary>),
+    /// Rather where a segment ends.
+    Preferred(Preferred<'t>),
 }
 
-impl Breaks {
-    /// Finds the boundaries of `text` up to the kind that is asked for.
-    pub fn find(text: &str, tokens: &Tokens, wanted: Boundary) -> Self {
-        if wanted == Boundary::Token {
-            return Self::Anywhere;
+/// The segments of a text, and its tokens.
+#[derive(Debug)]
+pub struct Preferred<'t> {
+    text: &'t str,
+    byte_spans: &'t [(u32, u32)],
+    segments: Segments<'t>,
+    /// The strongest kind of boundary that counts.
+    wanted: Boundary,
+}
+
+impl<'t> Breaks<'t> {
+    /// The boundaries of `text` up to the kind that is asked for.
+    pub fn new(text: &'t str, tokens: &'t Tokens, wanted: Boundary) -> Self {
+        match wanted {
+            Boundary::Token => Self::Anywhere,
+            _ => Self::Preferred(Preferred { text, byte_spans: &tokens.byte_spans, segments: Segments::new(text), wanted }),
         }
-        let mut strength = vec![Boundary::Token; tokens.ids.len()];
-        let gaps: Vec<(usize, usize)> = gaps(text, tokens);
-        mark(&mut strength, &gaps, text.split_word_bound_indices().map(|(byte, _)| byte), Boundary::Word);
-        if wanted >= Boundary::Sentence {
-            mark(&mut strength, &gaps, text.split_sentence_bound_indices().map(|(byte, _)| byte), Boundary::Sentence);
-        }
-        if wanted >= Boundary::Paragraph {
-            mark(&mut strength, &gaps, paragraph_starts(text), Boundary::Paragraph);
-        }
-        Self::Preferred(strength)
     }
 
     /// The last of the strongest boundaries in `earliest..=latest`; `latest` itself where any place will do.
     pub fn last_in(&self, earliest: usize, latest: usize) -> usize {
-        match self {
-            Self::Anywhere => latest,
-            Self::Preferred(strength) => (earliest..=latest).max_by_key(|&end| (strength[end], end)).unwrap_or(latest),
-        }
+        self.nearest_in(earliest, latest, latest)
     }
 
-    /// The strongest boundary in `earliest..=latest`, of equals the nearest to `ideal`.
+    /// The strongest boundary in `earliest..=latest`, of equals the nearest to `ideal`, of two as near the later.
     pub fn nearest_in(&self, earliest: usize, ideal: usize, latest: usize) -> usize {
         let ideal = ideal.clamp(earliest, latest);
         match self {
             Self::Anywhere => ideal,
-            Self::Preferred(strength) => {
-                let closeness = |end: usize| std::cmp::Reverse(end.abs_diff(ideal));
-                (earliest..=latest).max_by_key(|&end| (strength[end], closeness(end))).unwrap_or(ideal)
-            }
+            Self::Preferred(preferred) => preferred.nearest(&(earliest..=latest), ideal).unwrap_or(ideal),
         }
     }
 }
 
-/// For each token, the bytes between the visible part of the token before it and its own. Tokens of some tokenizers carry the blanks
-/// around them, and a boundary on either side of a blank is the same boundary.
-fn gaps(text: &str, tokens: &Tokens) -> Vec<(usize, usize)> {
-    let mut before_end = 0;
-    let spans = tokens.byte_spans.iter().map(|&(start, end)| (start as usize, end as usize));
-    spans
-        .map(|(start, end)| {
-            let token = text.get(start..end).unwrap_or_default();
-            let gap = (before_end, start + token.len() - token.trim_start().len());
-            before_end = start + token.trim_end().len();
-            gap
-        })
-        .collect()
-}
-
-/// Marks every token whose gap holds one of the ascending positions.
-fn mark(strength: &mut [Boundary], gaps: &[(usize, usize)], positions: impl Iterator<Item = usize>, kind: Boundary) {
-    let mut positions = positions.peekable();
-    for (strength, &(from, to)) in strength.iter_mut().zip(gaps) {
-        while positions.next_if(|&position| position < from).is_some() {}
-        if positions.peek().is_some_and(|&position| position <= to) {
-            *strength = kind;
-        }
+impl Preferred<'_> {
+    /// The strongest boundary: of the strongest kind that there is among these tokens.
+    fn nearest(&self, tokens: &RangeInclusive<usize>, ideal: usize) -> Option<usize> {
+        let kinds = [Boundary::Paragraph, Boundary::Sentence, Boundary::Word].into_iter().filter(|&kind| kind <= self.wanted);
+        kinds.into_iter().find_map(|kind| self.nearest_of(kind, tokens, ideal))
     }
-}
 
-/// Bytes at which text goes on after a blank line: after a run of white space with two line ends or a paragraph separator in it.
-fn paragraph_starts(text: &str) -> impl Iterator<Item = usize> + '_ {
-    let (mut line_ends, mut after_return) = (0, false);
-    text.char_indices().filter_map(move |(byte, character)| {
-        if !character.is_whitespace() {
-            after_return = false;
-            return (std::mem::take(&mut line_ends) >= 2).then_some(byte);
-        }
-        line_ends += match character {
-            '\n' if after_return => 0, // the second half of one CR LF
-            '\n' | '\r' => 1,
-            '\u{2029}' => 2,
-            _ => 0,
+    /// Looks at more and more tokens around the ideal one.
+    fn nearest_of(&self, kind: Boundary, tokens: &RangeInclusive<usize>, ideal: usize) -> Option<usize> {
+        let mut reach = match kind {
+            Boundary::Token | Boundary::Word => 4,
+            Boundary::Sentence => 32,
+            Boundary::Paragraph => 4096, // often there is none, and line ends are quickly looked for
         };
-        after_return = character == '\r';
-        None
-    })
+        loop {
+            let near = (*tokens.start()).max(ideal.saturating_sub(reach))..=(*tokens.end()).min(ideal + reach);
+            let found = self.begun_by(kind, near.clone()).into_iter().min_by_key(|&token| (token.abs_diff(ideal), Reverse(token)));
+            if found.is_some() || near == *tokens {
+                return found;
+            }
+            reach *= 4;
+        }
+    }
+
+    /// The tokens before which a segment of this kind begins.
+    fn begun_by(&self, kind: Boundary, tokens: RangeInclusive<usize>) -> Vec<usize> {
+        let from = tokens.clone().map(|token| self.around_gap(token).0).min().unwrap_or(0);
+        let to = tokens.clone().map(|token| self.around_gap(token).1).max().unwrap_or(0);
+        let starts = self.segments.starts(kind, from, to);
+        if starts.is_empty() {
+            return vec![];
+        }
+        let has_start = |(from, to)| starts.get(starts.partition_point(|&start| start < from)).is_some_and(|&start| start <= to);
+        tokens.filter(|&token| has_start(self.around_gap(token)) && has_start(self.gap(token))).collect()
+    }
+
+    /// Bytes that the gap before a token is part of, quickly.
+    fn around_gap(&self, token: usize) -> (usize, usize) {
+        let from = token.checked_sub(1).map_or(0, |before| self.byte_spans[before].0);
+        (from as usize, self.byte_spans[token].1 as usize)
+    }
+
+    /// The bytes between the visible part of the token before and a token's own. Tokens of some tokenizers carry the blanks around them, and
+    /// a boundary on either side of a blank is the same boundary.
+    fn gap(&self, token: usize) -> (usize, usize) {
+        let before_end = token.checked_sub(1).map_or(0, |before| self.visible(before).1);
+        (before_end, self.visible(token).0)
+    }
+
+    /// Where the visible part of a token starts and ends. One that is nothing but blanks starts at its end, and ends at its start.
+    fn visible(&self, token: usize) -> (usize, usize) {
+        let (start, end) = self.byte_spans[token];
+        let (start, text) = (start as usize, self.text.get(start as usize..end as usize).unwrap_or_default());
+        (start + text.len() - text.trim_start().len(), start + text.trim_end().len())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use unicode_segmentation::UnicodeSegmentation;
+
     use super::*;
 
     /// Every character is a token.
@@ -108,36 +122,69 @@ mod tests {
         Tokens { ids: vec![0; text.chars().count()], byte_spans }
     }
 
-    fn breaks_of(text: &str, kind: Boundary) -> Vec<usize> {
-        match Breaks::find(text, &characters(text), kind) {
-            Breaks::Anywhere => vec![],
-            Breaks::Preferred(strength) => (0..strength.len()).filter(|&i| strength[i] == kind).collect(),
-        }
+    fn preferred<'t>(text: &'t str, tokens: &'t Tokens, wanted: Boundary) -> Preferred<'t> {
+        Preferred { text, byte_spans: &tokens.byte_spans, segments: Segments::new(text), wanted }
+    }
+
+    fn begun_by(text: &str, kind: Boundary) -> Vec<usize> {
+        let tokens = characters(text);
+        preferred(text, &tokens, kind).begun_by(kind, 0..=tokens.ids.len() - 1)
     }
 
     #[test]
     fn words_end_at_blanks_and_punctuation() {
-        assert!(breaks_of("ab cd", Boundary::Word).contains(&3));
-        assert!(!breaks_of("ab cd", Boundary::Word).contains(&1));
+        assert!(begun_by("ab cd", Boundary::Word).contains(&3));
+        assert!(!begun_by("ab cd", Boundary::Word).contains(&1));
     }
 
     #[test]
     fn sentences_end_after_their_blank() {
-        assert!(breaks_of("Yes. No.", Boundary::Sentence).contains(&5));
-        assert!(!breaks_of("Yes. No.", Boundary::Sentence).contains(&6));
+        assert!(begun_by("Yes. No.", Boundary::Sentence).contains(&5));
+        assert!(!begun_by("Yes. No.", Boundary::Sentence).contains(&6));
     }
 
     #[test]
-    fn only_blank_lines_end_paragraphs() {
-        assert_eq!(paragraph_starts("a\nb\n\nc\r\nd\r\n \r\ne\u{2029}f").collect::<Vec<_>>(), [5, 14, 18]);
+    fn the_strongest_boundary_wins_and_then_the_nearest() {
+        let text = "ab. Cd ef gh";
+        let tokens = characters(text);
+        let breaks = Breaks::new(text, &tokens, Boundary::Sentence);
+        assert_eq!(breaks.last_in(1, 11), 4);
+        assert_eq!(breaks.last_in(5, 11), 10);
+        assert_eq!(breaks.nearest_in(5, 7, 11), 7);
+        assert_eq!(breaks.nearest_in(1, 11, 11), 4);
+        assert_eq!(Breaks::new(text, &tokens, Boundary::Word).last_in(5, 8), 7);
+    }
+
+    /// The strongest boundary before each token, by reading all of the text: slow and obvious.
+    fn strengths(text: &str, tokens: &Tokens, wanted: Boundary) -> Vec<Boundary> {
+        let all = Segments::new(text);
+        let kinds = [
+            (Boundary::Word, text.split_word_bound_indices().map(|(at, _)| at).collect::<Vec<_>>()),
+            (Boundary::Sentence, text.split_sentence_bound_indices().map(|(at, _)| at).collect()),
+            (Boundary::Paragraph, all.starts(Boundary::Paragraph, 0, text.len())),
+        ];
+        let preferred = preferred(text, tokens, wanted);
+        let strength = |token| {
+            let (from, to) = preferred.gap(token);
+            let has_one = |starts: &[usize]| starts.iter().any(|start| (from..=to).contains(start));
+            kinds.iter().rev().find(|(kind, starts)| *kind <= wanted && has_one(starts)).map_or(Boundary::Token, |(kind, _)| *kind)
+        };
+        (0..tokens.ids.len()).map(strength).collect()
     }
 
     #[test]
-    fn the_strongest_boundary_wins_and_then_the_last() {
-        let breaks = Breaks::Preferred(vec![Boundary::Token, Boundary::Word, Boundary::Sentence, Boundary::Word, Boundary::Word]);
-        assert_eq!(breaks.last_in(1, 4), 2);
-        assert_eq!(breaks.last_in(3, 4), 4);
-        assert_eq!(breaks.nearest_in(1, 4, 4), 2);
-        assert_eq!(breaks.nearest_in(3, 3, 4), 3);
+    fn what_is_found_near_the_end_is_what_reading_everything_finds() {
+        let text = "One two. Three, four!\n\nFive \u{4e2d}\u{6587}\u{3002}\u{65e5}\u{672c} 3.14 e.g. Mr. X? ".repeat(8);
+        let tokens = characters(&text);
+        let n_tokens = tokens.ids.len();
+        for wanted in [Boundary::Word, Boundary::Sentence, Boundary::Paragraph] {
+            let (breaks, strengths) = (Breaks::new(&text, &tokens, wanted), strengths(&text, &tokens, wanted));
+            for (earliest, latest) in (0..n_tokens).flat_map(|i| [1, 7, 90].map(|n| (i, (i + n).min(n_tokens - 1)))) {
+                let ideal = usize::midpoint(earliest, latest);
+                let best = (earliest..=latest).max_by_key(|&i| (strengths[i], Reverse(i.abs_diff(ideal)), i));
+                assert_eq!(Some(breaks.nearest_in(earliest, ideal, latest)), best, "{wanted:?} {earliest} {latest}");
+                assert_eq!(Some(breaks.last_in(earliest, latest)), (earliest..=latest).max_by_key(|&i| (strengths[i], i)));
+            }
+        }
     }
 }

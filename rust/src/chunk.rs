@@ -10,7 +10,7 @@ use crate::config::{ChunkConfig, Tail};
 /// With a [`Tail::Keep`] and no preferred boundary these are the windows of Hugging Face truncation with overflow: each starts
 /// `room - overlap` after the one before, and the first that reaches the end is the last. In every case: the chunks cover all tokens,
 /// starts and ends strictly increase, none is longer than the room, and an empty document has one empty chunk.
-pub fn plan_chunks(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) -> Vec<Range<usize>> {
+pub fn plan_chunks(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks<'_>) -> Vec<Range<usize>> {
     let mut chunks = match config.tail {
         Tail::Balance => balanced(n_tokens, config, breaks),
         Tail::Keep | Tail::Backfill | Tail::Merge => windows(n_tokens, config, breaks),
@@ -24,12 +24,12 @@ pub fn plan_chunks(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) -> Ve
 }
 
 /// Full windows from the start; what is left is the tail.
-fn windows(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) -> Vec<Range<usize>> {
+fn windows(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks<'_>) -> Vec<Range<usize>> {
     cut(n_tokens, config, |start, earliest| breaks.last_in(earliest, start + config.room_tokens))
 }
 
 /// The fewest chunks that hold everything, of equal length: each takes its share of what is left.
-fn balanced(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) -> Vec<Range<usize>> {
+fn balanced(n_tokens: usize, config: &ChunkConfig, breaks: &Breaks<'_>) -> Vec<Range<usize>> {
     let (room, overlap) = (config.room_tokens, config.overlap_tokens);
     cut(n_tokens, config, |start, earliest| {
         let left = n_tokens - start;
@@ -63,7 +63,7 @@ fn backfill(chunks: &mut [Range<usize>], n_tokens: usize, config: &ChunkConfig) 
 
 /// Evens a last chunk of under half a row out with the one before. One row cannot hold both: `cut` made the one before because more
 /// than a row was left from its start.
-fn merge(chunks: &mut Vec<Range<usize>>, n_tokens: usize, config: &ChunkConfig, breaks: &Breaks) {
+fn merge(chunks: &mut Vec<Range<usize>>, n_tokens: usize, config: &ChunkConfig, breaks: &Breaks<'_>) {
     let (room, overlap) = (config.room_tokens, config.overlap_tokens);
     let &[.., Range { start, .. }, ref last] = chunks.as_slice() else { return };
     if 2 * last.len() >= room {

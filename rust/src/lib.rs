@@ -16,6 +16,7 @@ pub mod offsets;
 mod parallel;
 pub mod rows;
 mod scan;
+mod segments;
 pub mod select;
 pub mod special;
 
