@@ -66,7 +66,17 @@ def main() -> None:
         if problem:
             say(f"longctx: error: {problem}")
         status = EXIT_ERROR
+        _drop_unwritable_output()
     sys.exit(status)
+
+
+def _drop_unwritable_output() -> None:
+    """Let go of what standard output would not take: Python tries again at exit, and makes it a status of its own."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _problem(error: Exception) -> str | None:

@@ -113,6 +113,8 @@ def open_writer(path: str | os.PathLike[str] | None) -> Iterator[ResultWriter]:
         if sys.stdout is None:
             raise WriteError("standard output is closed; name a file for the results")
         yield JsonlWriter(sys.stdout.buffer, "standard output")
+        with _writing("standard output"):
+            sys.stdout.flush()  # here, not at exit, where a full disk would have no message
         return
     target = check_output(path)
     with atomic_file(target) as file:
