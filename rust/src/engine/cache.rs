@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use super::Tokens;
+use super::sets::Sets;
 
 /// Longest word that is its own key.
-pub const KEY_BYTES: usize = 15;
+const KEY_BYTES: usize = 15;
 
 /// Tokens that fit beside a key.
 pub const INLINE_TOKENS: usize = 3;
@@ -17,9 +18,9 @@ pub const INLINE_TOKENS: usize = 3;
 /// Longest word that is kept: what is longer is not seen twice.
 const LONGEST_BYTES: usize = 256;
 
-/// Sets of two words at the start, and at most: 64 KiB and 4 MiB.
-const FIRST_SETS: usize = 1 << 10;
-const MOST_SETS: usize = 1 << 16;
+/// Sets of two words that a table has: 64 KiB, which lie in the second-level cache, for a few documents; a huge page for more of them;
+/// and 4 MiB for the most.
+const TABLE_SETS: [usize; 3] = [1 << 10, 1 << 15, 1 << 16];
 
 /// Tokens in the side table before it is emptied: 12 bytes each.
 const MOST_SIDE_TOKENS: usize = 1 << 19;
@@ -30,14 +31,14 @@ const INLINE_IDS: u32 = 1 << 24;
 /// A short word: its bytes, then its length in the last byte. Never 0 for a word, so 0 is an empty place.
 pub type Key = u128;
 
+/// Of words that have none.
+pub const NO_KEY: Key = Key::MAX;
+
 /// The tokens of a short word: three times an id (24 bits), start and end in the word (4 bits each), then their number.
 pub type Inline = [u32; INLINE_TOKENS + 1];
 
 /// In place of a number of tokens: they lie in the side table, from the first entry of the [`Inline`] to the second.
 const IN_SIDE_TABLE: u32 = 1 << 8;
-
-/// In place of a number of tokens: the word is not known.
-const UNKNOWN: Inline = [0, 0, 0, 1 << 9];
 
 /// Masks of the first `length` of 16 bytes.
 const PREFIX_MASKS: [u128; 16] = {
@@ -61,20 +62,10 @@ pub enum Known<'c> {
     Nothing,
 }
 
-/// Two words and their tokens: one cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Pair {
-    keys: [Key; 2],
-    tokens: [Inline; 2],
-}
-
-const EMPTY: Pair = Pair { keys: [0; 2], tokens: [UNKNOWN; 2] };
-
 /// Words and their tokens.
 #[derive(Debug)]
 pub struct WordCache {
-    pairs: Box<[Pair]>,
+    sets: Sets,
     /// Short words put in since the table last grew.
     n_inserted: usize,
     long: HashMap<Box<[u8]>, (u32, u32), ahash::RandomState>,
@@ -83,12 +74,18 @@ pub struct WordCache {
 
 impl Default for WordCache {
     fn default() -> Self {
-        Self { pairs: vec![EMPTY; FIRST_SETS].into(), n_inserted: 0, long: HashMap::default(), side: Tokens::default() }
+        Self { sets: Sets::new(TABLE_SETS[0]), n_inserted: 0, long: HashMap::default(), side: Tokens::default() }
     }
 }
 
-/// The key of `text[start..start + length]`, for a length of at most [`KEY_BYTES`].
-#[inline]
+/// Is a word of so many bytes its own key?
+#[inline(always)]
+pub fn is_short(n_bytes: usize) -> bool {
+    n_bytes.wrapping_sub(1) < KEY_BYTES
+}
+
+/// The key of `text[start..start + length]`, for a word that [`is_short`].
+#[inline(always)]
 pub fn key(text: &[u8], start: usize, length: usize) -> Key {
     let bytes = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
         Some(bytes) => bytes,
@@ -105,27 +102,16 @@ fn near_the_end(rest: &[u8]) -> [u8; 16] {
 }
 
 /// The id of an inline token.
-#[inline]
+#[inline(always)]
 pub fn id_of(token: u32) -> u32 {
     token >> 8
 }
 
-/// Where an inline token stands in its word: start in the low half, end in the high half.
-#[inline]
-pub fn span_of(token: u32) -> u64 {
-    SPANS[(token & 255) as usize]
+/// Where an inline token starts and ends in its word.
+#[inline(always)]
+pub fn span_of(token: u32) -> (u32, u32) {
+    (token >> 4 & 15, token & 15)
 }
-
-/// Spans by the byte that holds them; looked up, because taking them apart is a third of what a word costs.
-static SPANS: [u64; 256] = {
-    let mut spans = [0; 256];
-    let mut packed = 0;
-    while packed < 256 {
-        spans[packed] = (packed as u64 & 15) << 32 | packed as u64 >> 4;
-        packed += 1;
-    }
-    spans
-};
 
 /// How many tokens an [`Inline`] holds, where it holds them itself.
 #[inline]
@@ -135,24 +121,22 @@ pub fn n_inline(tokens: &Inline) -> Option<usize> {
 }
 
 impl WordCache {
-    /// What stands beside a short word's key. Without a branch on the outcome, so that the look-ups of neighbouring words overlap.
+    /// The short words and what stands beside their keys.
     #[inline]
-    pub fn probe(&self, key: Key) -> Inline {
-        let pair = &self.pairs[hash(key) & (self.pairs.len() - 1)];
-        let second = usize::from(pair.keys[1] == key);
-        if pair.keys[second] == key { pair.tokens[second] } else { UNKNOWN }
+    pub fn sets(&self) -> &Sets {
+        &self.sets
     }
 
     /// What is known of a word of any length.
     pub fn find(&self, word: &[u8]) -> Known<'_> {
-        if word.len() > KEY_BYTES {
+        if !is_short(word.len()) {
             return self.long.get(word).map_or(Known::Nothing, |&(from, to)| self.side(from, to));
         }
-        let found = self.probe(key(word, 0, word.len()));
-        match (n_inline(&found), found[INLINE_TOKENS]) {
-            (Some(_), _) => Known::Inline(found),
-            (None, IN_SIDE_TABLE) => self.side(found[0], found[1]),
-            (None, _) => Known::Nothing,
+        let key = key(word, 0, word.len());
+        match self.sets.get(key, self.sets.seek(key)) {
+            (false, _) => Known::Nothing,
+            (true, found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
+            (true, found) => Known::Inline(*found),
         }
     }
 
@@ -163,7 +147,7 @@ impl WordCache {
 
     /// Keeps the tokens of a word; spans count from its start.
     pub fn insert(&mut self, word: &[u8], tokens: &Tokens) {
-        if word.len() <= KEY_BYTES {
+        if is_short(word.len()) {
             let inline = inline(tokens).unwrap_or_else(|| {
                 let (from, to) = self.put_aside(tokens);
                 [from, to, 0, IN_SIDE_TABLE]
@@ -176,23 +160,13 @@ impl WordCache {
     }
 
     fn insert_short(&mut self, key: Key, tokens: Inline) {
-        if self.n_inserted > self.pairs.len() && self.pairs.len() < MOST_SETS {
-            self.grow();
+        if self.n_inserted > self.sets.len()
+            && let Some(&larger) = TABLE_SETS.iter().find(|&&n_sets| n_sets > self.sets.len())
+        {
+            self.sets = self.sets.grown(larger);
         }
         self.n_inserted += 1;
-        place(&mut self.pairs, key, tokens);
-    }
-
-    /// Four times the places; what was known stays known.
-    #[cold]
-    fn grow(&mut self) {
-        let mut larger = vec![EMPTY; self.pairs.len() * 4];
-        for pair in &self.pairs {
-            for at in [1, 0].into_iter().filter(|&at| pair.keys[at] != 0) {
-                place(&mut larger, pair.keys[at], pair.tokens[at]);
-            }
-        }
-        self.pairs = larger.into();
+        self.sets.put(key, tokens);
     }
 
     fn put_aside(&mut self, tokens: &Tokens) -> (u32, u32) {
@@ -206,13 +180,6 @@ impl WordCache {
     }
 }
 
-/// The newer word comes first, and pushes out the one before the last.
-fn place(pairs: &mut [Pair], key: Key, tokens: Inline) {
-    let at = hash(key) & (pairs.len() - 1);
-    let pair = &mut pairs[at];
-    *pair = Pair { keys: [key, pair.keys[0]], tokens: [tokens, pair.tokens[0]] };
-}
-
 fn inline(tokens: &Tokens) -> Option<Inline> {
     let mut inline = [0, 0, 0, tokens.ids.len() as u32];
     if tokens.ids.len() > INLINE_TOKENS || tokens.ids.iter().any(|&id| id >= INLINE_IDS) {
@@ -222,13 +189,6 @@ fn inline(tokens: &Tokens) -> Option<Inline> {
         *slot = id << 8 | start << 4 | end;
     }
     Some(inline)
-}
-
-/// The folded product of the two halves. It need not resist an adversary: a place that many words share only makes them be read again.
-#[inline]
-fn hash(key: Key) -> usize {
-    let product = ((key as u64 ^ 0x9E37_79B9_7F4A_7C15) as u128) * (((key >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03) as u128);
-    (product as u64 ^ (product >> 64) as u64) as usize
 }
 
 #[cfg(test)]
@@ -244,8 +204,7 @@ mod tests {
         match cache.find(word) {
             Known::Inline(found) => {
                 let n_tokens = n_inline(&found).unwrap_or_default();
-                let span = |token| (span_of(token) as u32, (span_of(token) >> 32) as u32);
-                let (ids, byte_spans) = found[..n_tokens].iter().map(|&token| (id_of(token), span(token))).unzip();
+                let (ids, byte_spans) = found[..n_tokens].iter().map(|&token| (id_of(token), span_of(token))).unzip();
                 Some(Tokens { ids, byte_spans })
             }
             Known::Aside(ids, spans) => Some(Tokens { ids: ids.to_vec(), byte_spans: spans.to_vec() }),

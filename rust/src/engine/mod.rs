@@ -10,6 +10,8 @@ mod forbidden;
 mod general;
 mod outline;
 mod select;
+mod sets;
+mod sink;
 mod trie;
 mod unigram;
 mod wordpiece;
@@ -41,12 +43,6 @@ impl Tokens {
     pub fn push(&mut self, id: u32, byte_span: (u32, u32)) {
         self.ids.push(id);
         self.byte_spans.push(byte_span);
-    }
-
-    /// Appends tokens whose spans count from byte `start`.
-    pub fn extend_shifted(&mut self, ids: &[u32], byte_spans: &[(u32, u32)], start: u32) {
-        self.ids.extend_from_slice(ids);
-        self.byte_spans.extend(byte_spans.iter().map(|&(from, to)| (start + from, start + to)));
     }
 
     /// Appends the tokens of a later part of the same text.

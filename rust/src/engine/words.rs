@@ -6,17 +6,17 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{INLINE_TOKENS, Inline, KEY_BYTES, Known, WordCache, id_of, key, n_inline, span_of};
+use super::cache::{Known, NO_KEY, WordCache, is_short, key};
+use super::sets::Sets;
+use super::sink::{Sink, Sought};
 use super::{Engine, Piece, Tokens};
+use crate::scan::{Wide, wide};
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Words that are looked up together, before the tokens of the first are written: their cache misses overlap.
-const WORDS_TOGETHER: usize = 256;
-
-/// Tokens that so many words can have beside their keys.
-const BURST_TOKENS: usize = WORDS_TOGETHER * INLINE_TOKENS;
+const WORDS_TOGETHER: usize = 64;
 
 /// Bytes of text a splitter should hand over at a time: its words stay in the first-level cache.
 pub const WINDOW_BYTES: usize = 4 * 1024;
@@ -97,7 +97,7 @@ pub struct WordEngine<M> {
     model: M,
     added: AddedTokens,
     /// Readers that are at rest: what they have in their caches serves the next call.
-    at_rest: Mutex<Vec<Box<Reader>>>,
+    at_rest: Mutex<Vec<Reader>>,
 }
 
 /// What a thread needs to read: kept for the next call.
@@ -105,8 +105,7 @@ pub struct WordEngine<M> {
 struct Reader {
     cache: WordCache,
     words: Words,
-    found: Vec<Inline>,
-    burst: Burst,
+    sought: Vec<Sought>,
     word_tokens: Tokens,
 }
 
@@ -117,11 +116,11 @@ impl<M: WordModel> WordEngine<M> {
     }
 
     /// A reader at rest, or a new one. Never waits: after a fork the lock may be held by a thread that is no more.
-    fn reader(&self) -> Box<Reader> {
+    fn reader(&self) -> Reader {
         self.at_rest.try_lock().ok().and_then(|mut readers| readers.pop()).unwrap_or_default()
     }
 
-    fn rest(&self, reader: Box<Reader>) {
+    fn rest(&self, reader: Reader) {
         if let Ok(mut readers) = self.at_rest.try_lock() {
             readers.push(reader);
         }
@@ -152,12 +151,13 @@ impl<M: WordModel> Engine for WordEngine<M> {
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
         let own = &text[piece.own.clone()];
         tokens.reserve(own.len() / 4);
+        let mut sink = Sink::new(tokens);
         let mut reader = self.reader();
         let mut before = if piece.own.start == 0 { Edge::Document } else { Edge::Cut };
         for section in self.added.sections(own) {
             match section {
                 Section::Token(range, id) => {
-                    tokens.push(id, self.model.added_span(&own[range.clone()], position(piece, range.start)));
+                    sink.push(id, self.model.added_span(&own[range.clone()], position(piece, range.start)));
                     before = Edge::AddedToken;
                 }
                 Section::Text(range) => {
@@ -167,7 +167,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
                         () => Edge::Document,
                     };
                     let base = position(piece, range.start);
-                    reader.read(&self.model, &Stretch { text: &own[range], before, after }, base, tokens);
+                    reader.read(&self.model, &Stretch { text: &own[range], before, after }, base, &mut sink);
                 }
             }
         }
@@ -186,7 +186,7 @@ fn position(piece: &Piece, at: usize) -> u32 {
 
 impl Reader {
     /// Appends the tokens of a stretch that starts at byte `base` of its document.
-    fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, tokens: &mut Tokens) {
+    fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, sink: &mut Sink<'_>) {
         let (mut from, mut is_first) = (0, model.reads_first_apart(stretch.before));
         while from < stretch.text.len() {
             self.words.spans.clear();
@@ -196,36 +196,30 @@ impl Reader {
             if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
                 self.word_tokens.clear();
                 model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, &mut self.word_tokens);
-                tokens.extend_shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, base + start);
+                sink.shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, base + start);
                 (rest, is_first) = (others, false);
             }
             for together in rest.chunks(WORDS_TOGETHER) {
                 self.look_up(stretch.text, together);
-                self.write(model, stretch.text, together, base, tokens);
+                self.write(model, stretch.text, together, base, sink);
             }
             self.words.spans = spans;
         }
     }
 
-    /// What the cache has for each of the words, one after the other without waiting for any.
+    /// Asks for what the cache has of each of the words, so that nothing has to be waited for when they are written.
     fn look_up(&mut self, text: &str, words: &[(u32, u32)]) {
-        let (cache, bytes) = (&self.cache, text.as_bytes());
-        self.found.clear();
-        self.found.extend(words.iter().map(|&(start, end)| {
-            let length = (end - start) as usize;
-            // A long word has no key; one of no length is in no cache.
-            cache.probe(if length <= KEY_BYTES { key(bytes, start as usize, length) } else { 0 })
-        }));
+        self.sought.clear();
+        wide(Seek { sets: self.cache.sets(), text: text.as_bytes(), words, sought: &mut self.sought });
     }
 
     /// Appends the tokens of words that were looked up.
-    fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, tokens: &mut Tokens) {
+    fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, sink: &mut Sink<'_>) {
         let mut at = 0;
         while at < words.len() {
-            at += self.burst.write(&self.found[at..], &words[at..], base);
-            self.burst.flush(tokens);
+            at += sink.words(self.cache.sets(), &self.sought[at..], base);
             if let Some(&(start, end)) = words.get(at) {
-                self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
+                self.write_other(model, &text[start as usize..end as usize], base + start, sink);
                 at += 1;
             }
         }
@@ -233,62 +227,37 @@ impl Reader {
 
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
-    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
+    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, sink: &mut Sink<'_>) {
         match self.cache.find(word.as_bytes()) {
-            Known::Inline(found) => {
-                self.burst.write(&[found], &[(0, 0)], start);
-                self.burst.flush(tokens);
-            }
-            Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
+            Known::Inline(found) => sink.inline(&found, start),
+            Known::Aside(ids, spans) => sink.shifted(ids, spans, start),
             Known::Nothing => {
                 self.word_tokens.clear();
                 model.tokenize(word, &mut self.word_tokens);
-                tokens.extend_shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, start);
+                sink.shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, start);
                 self.cache.insert(word.as_bytes(), &self.word_tokens);
             }
         }
     }
 }
 
-/// Tokens on their way to [`Tokens`]: every word stores three, wanted or not, because a loop over their number would mispredict.
-#[derive(Debug)]
-struct Burst {
-    ids: [u32; BURST_TOKENS],
-    /// Start in the low half, end in the high half.
-    byte_spans: [u64; BURST_TOKENS],
-    n_tokens: usize,
+/// Where in the cache these words would be.
+struct Seek<'s> {
+    sets: &'s Sets,
+    text: &'s [u8],
+    words: &'s [(u32, u32)],
+    sought: &'s mut Vec<Sought>,
 }
 
-impl Default for Burst {
-    fn default() -> Self {
-        Self { ids: [0; BURST_TOKENS], byte_spans: [0; BURST_TOKENS], n_tokens: 0 }
-    }
-}
+impl Wide for Seek<'_> {
+    type Output = ();
 
-impl Burst {
-    /// Stores the tokens of words up to the first whose tokens are not beside its key, and returns how many words that were.
-    #[inline]
-    fn write(&mut self, found: &[Inline], words: &[(u32, u32)], base: u32) -> usize {
-        let (mut n_words, mut n_tokens) = (0, self.n_tokens);
-        for (tokens, &(start, _)) in found.iter().zip(words) {
-            let Some(n_inline) = n_inline(tokens) else { break };
-            let both = u64::from(base + start) * 0x1_0000_0001;
-            let slots = n_tokens..n_tokens + INLINE_TOKENS;
-            let (ids, byte_spans) = (&mut self.ids[slots.clone()], &mut self.byte_spans[slots]);
-            for i in 0..INLINE_TOKENS {
-                ids[i] = id_of(tokens[i]);
-                byte_spans[i] = both + span_of(tokens[i]);
-            }
-            n_tokens += n_inline;
-            n_words += 1;
-        }
-        self.n_tokens = n_tokens;
-        n_words
-    }
-
-    fn flush(&mut self, tokens: &mut Tokens) {
-        tokens.ids.extend_from_slice(&self.ids[..self.n_tokens]);
-        tokens.byte_spans.extend(self.byte_spans[..self.n_tokens].iter().map(|&span| (span as u32, (span >> 32) as u32)));
-        self.n_tokens = 0;
+    #[inline(always)]
+    fn run(self) {
+        self.sought.extend(self.words.iter().map(|&(start, end)| {
+            let length = (end - start) as usize;
+            let key = if is_short(length) { key(self.text, start as usize, length) } else { NO_KEY };
+            Sought { key, set: self.sets.seek(key), start }
+        }));
     }
 }

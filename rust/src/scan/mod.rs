@@ -6,10 +6,12 @@
 mod neon;
 mod pages;
 mod plain;
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use pages::CharTable;
+pub use wide::{Wide, wide};
 
 /// Bytes of a block: one bit each of a `u64`.
 pub const BLOCK_BYTES: usize = 64;

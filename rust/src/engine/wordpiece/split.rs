@@ -5,7 +5,7 @@
 
 use super::chars::{Characters, Class};
 use crate::engine::words::{WINDOW_BYTES, Words};
-use crate::scan::{BLOCK_BYTES, ByteSet, masks};
+use crate::scan::{BLOCK_BYTES, ByteSet, Wide, masks, wide};
 
 /// Splits text for one set of normalizer options.
 #[derive(Debug)]
@@ -86,50 +86,76 @@ impl Window<'_> {
 
     /// Appends the words in `from..to`, which holds nothing odd, begins with a word or a blank, and ends with one too.
     fn words(&self, from: usize, to: usize, base: usize, spans: &mut Vec<(u32, u32)>) {
-        if from >= to {
-            return;
+        if from < to {
+            let n_before = spans.len();
+            spans.resize(n_before + to - from + PLACES, (0, 0));
+            let n_words = wide(Cut { window: self, from, to, base, spans: &mut spans[n_before..] });
+            spans.truncate(n_before + n_words);
         }
+    }
+}
+
+/// Writes the words in `from..to` of a window.
+struct Cut<'c> {
+    window: &'c Window<'c>,
+    from: usize,
+    to: usize,
+    base: usize,
+    spans: &'c mut [(u32, u32)],
+}
+
+/// Places that are written together, wanted or not: a loop over the number of words in a block would mispredict.
+const PLACES: usize = 8;
+
+impl Wide for Cut<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Self { window, from, to, base, spans } = self;
         // Words end in the order they begin, so starts and ends are written side by side, each at its own pace.
-        let (mut n_starts, mut n_ends) = (spans.len(), spans.len());
+        let (mut n_starts, mut n_ends) = (0, 0);
         let (mut in_word, mut after_punctuation) = (0, 0);
         for block in from / BLOCK_BYTES..=(to - 1) / BLOCK_BYTES {
             let first = block * BLOCK_BYTES;
             let inside = inside(first, from, to);
-            let [blanks, punctuation, _] = self.masks[block];
+            let [blanks, punctuation, _] = window.masks[block];
             let (word, punctuation) = (!(blanks | punctuation) & inside, punctuation & inside);
             let starts = word & !(word << 1 | in_word) | punctuation;
             let ends = (word << 1 | in_word) & !word | punctuation << 1 | after_punctuation;
             (in_word, after_punctuation) = (word >> 63, punctuation >> 63);
-            spans.resize(n_starts + BLOCK_BYTES, (0, 0));
-            each_bit(starts, |bit| {
-                spans[n_starts].0 = (base + first) as u32 + bit;
-                n_starts += 1;
-            });
-            each_bit(ends, |bit| {
-                spans[n_ends].1 = (base + first) as u32 + bit;
-                n_ends += 1;
-            });
+            let first = (base + first) as u32;
+            n_starts += each_bit(starts, n_starts, spans, |place, bit| place.0 = first + bit);
+            n_ends += each_bit(ends, n_ends, spans, |place, bit| place.1 = first + bit);
         }
         if n_ends < n_starts {
             spans[n_ends].1 = (base + to) as u32;
         }
-        spans.truncate(n_starts);
+        n_starts
     }
 }
 
 /// The bits of the block at `first` that lie in `from..to`.
+#[inline(always)]
 fn inside(first: usize, from: usize, to: usize) -> u64 {
     let after_start = u64::MAX << from.saturating_sub(first).min(BLOCK_BYTES - 1);
     let before_end = u64::MAX >> (first + BLOCK_BYTES).saturating_sub(to).min(BLOCK_BYTES - 1);
     after_start & before_end
 }
 
-#[inline]
-fn each_bit(mut mask: u64, mut take: impl FnMut(u32)) {
+/// Writes the bits of a mask to the places from `at` on, and returns how many there are.
+#[inline(always)]
+fn each_bit(mut mask: u64, mut at: usize, places: &mut [(u32, u32)], write: impl Fn(&mut (u32, u32), u32)) -> usize {
+    let n_bits = mask.count_ones() as usize;
     while mask != 0 {
-        take(mask.trailing_zeros());
-        mask &= mask - 1;
+        let Some(places) = places.get_mut(at..at + PLACES) else { break };
+        for place in places {
+            write(place, mask.trailing_zeros());
+            mask &= mask.wrapping_sub(1);
+        }
+        at += PLACES;
     }
+    n_bits
 }
 
 /// Appends words character by character from byte `at`, where a word begins or none is, to the next ASCII blank, or to the end of a
