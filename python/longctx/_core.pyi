@@ -1,8 +1,10 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from longctx.batch import RowArrays
 
 __all__ = ["Chunker", "Plan", "__version__", "outline"]
 
@@ -26,6 +28,9 @@ class Chunker:
     def plan(self, runs: Sequence[object], first_document: int = 0) -> Plan:
         """Tokenizes and cuts documents: runs of `(offsets, data)`, `(views, buffers)`, or lists of `str` and `bytes`."""
 
+    def rows(self, runs: Sequence[object]) -> tuple[RowArrays, NDArray[np.int64]]:
+        """All rows of all documents: the arrays, and int64 `(n_documents, 4)` as of a plan's `coverage`."""
+
     def explain(self) -> str:
         """Which engine reads this tokenizer, and why."""
 
@@ -38,17 +43,7 @@ class Plan:
 
     @property
     def n_rows(self) -> int: ...
-    def rows(
-        self, start: int, stop: int
-    ) -> tuple[
-        NDArray[Any],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int32] | None,
-    ]:
+    def rows(self, start: int, stop: int) -> RowArrays:
         """Arrays of rows `start..stop`."""
 
     def coverage(self, start: int, stop: int) -> tuple[int, NDArray[np.int64]]:

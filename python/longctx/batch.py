@@ -7,12 +7,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from longctx.coverage import CoverageTable
+
+RowArrays = tuple[
+    NDArray[Any],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int32] | None,
+]
+"""The first seven arrays of a :class:`ChunkBatch`, as the core makes them."""
 
 
 class Packed(NamedTuple):

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longctx import _core
-from longctx.batch import ChunkBatch, RowLayout
+from longctx.batch import ChunkBatch, RowArrays, RowLayout
 from longctx.coverage import CoverageTable
 from longctx.documents import as_runs, groups, is_utf8
 from longctx.errors import ConfigError
@@ -105,8 +106,7 @@ class Chunker:
             DocumentTypeError: something is not text; the message names its index.
             DocumentError: a text is not valid UTF-8, is null, or holds a forbidden special token; the message names its index.
         """
-        plan = self._core.plan(as_runs(documents))
-        return self._batch(plan, 0, plan.n_rows, 0)
+        return self._batch(*self._core.rows(as_runs(documents)), 0, 0)
 
     def stream(self, documents: Any, *, max_rows: int = 4096) -> Iterator[ChunkBatch]:
         """Chunk any number of documents in bounded memory, in order, in batches of at most ``max_rows`` rows.
@@ -126,7 +126,9 @@ class Chunker:
         for group in groups(documents, max_documents=max_rows, max_chars=_STREAM_GROUP_CHARS):
             plan = self._core.plan(as_runs(group, first_document), first_document)
             for start in range(0, plan.n_rows, max_rows):
-                yield self._batch(plan, start, min(start + max_rows, plan.n_rows), first_document)
+                stop = min(start + max_rows, plan.n_rows)
+                first_covered, counts = plan.coverage(start, stop)
+                yield self._batch(plan.rows(start, stop), counts, first_covered, first_document)
             first_document += len(group)
 
     def explain(self) -> str:
@@ -191,11 +193,11 @@ class Chunker:
             has_token_type_ids=core.has_token_type_ids if own is None else own,
         )
 
-    def _batch(self, plan: _core.Plan, start: int, stop: int, first_document: int) -> ChunkBatch:
-        ids, lengths, document_index, token_spans, char_spans, fresh_tokens, offsets = plan.rows(start, stop)
-        first, counts = plan.coverage(start, stop)
+    def _batch(self, rows: RowArrays, counts: NDArray[np.int64], first_covered: int, first_document: int) -> ChunkBatch:
+        """Rows of documents, the first of them number ``first_document``; ``counts`` are of those from ``first_covered`` on."""
+        ids, lengths, document_index, token_spans, char_spans, fresh_tokens, offsets = rows
         document_index += first_document
-        covered = np.arange(first, first + len(counts), dtype=np.int64) + first_document
+        covered = np.arange(first_covered, first_covered + len(counts), dtype=np.int64) + first_document
         select = self._options["select"]
         reason = f"select={select!r}, max_chunks={self._options['max_chunks']}" if select is not None else ""
         coverage = CoverageTable(covered, counts, reason)

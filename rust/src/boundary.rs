@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::ops::RangeInclusive;
 
 use crate::config::Boundary;
-use crate::engine::Tokens;
 use crate::segments::Segments;
 
 /// Where a document may be cut, for the planner.
@@ -31,10 +30,10 @@ pub struct Preferred<'t> {
 
 impl<'t> Breaks<'t> {
     /// The boundaries of `text` up to the kind that is asked for.
-    pub fn new(text: &'t str, tokens: &'t Tokens, wanted: Boundary) -> Self {
+    pub fn new(text: &'t str, byte_spans: &'t [(u32, u32)], wanted: Boundary) -> Self {
         match wanted {
             Boundary::Token => Self::Anywhere,
-            _ => Self::Preferred(Preferred { text, byte_spans: &tokens.byte_spans, segments: Segments::new(text), wanted }),
+            _ => Self::Preferred(Preferred { text, byte_spans, segments: Segments::new(text), wanted }),
         }
     }
 
@@ -115,20 +114,20 @@ mod tests {
     use unicode_segmentation::UnicodeSegmentation;
 
     use super::*;
+    use crate::engine::Tokens;
 
     /// Every character is a token.
     fn characters(text: &str) -> Tokens {
-        let byte_spans = text.char_indices().map(|(byte, c)| (byte as u32, (byte + c.len_utf8()) as u32)).collect();
-        Tokens { ids: vec![0; text.chars().count()], byte_spans }
+        text.char_indices().map(|(byte, c)| (0, (byte as u32, (byte + c.len_utf8()) as u32))).collect()
     }
 
     fn preferred<'t>(text: &'t str, tokens: &'t Tokens, wanted: Boundary) -> Preferred<'t> {
-        Preferred { text, byte_spans: &tokens.byte_spans, segments: Segments::new(text), wanted }
+        Preferred { text, byte_spans: tokens.byte_spans(), segments: Segments::new(text), wanted }
     }
 
     fn begun_by(text: &str, kind: Boundary) -> Vec<usize> {
         let tokens = characters(text);
-        preferred(text, &tokens, kind).begun_by(kind, 0..=tokens.ids.len() - 1)
+        preferred(text, &tokens, kind).begun_by(kind, 0..=tokens.len() - 1)
     }
 
     #[test]
@@ -147,12 +146,12 @@ mod tests {
     fn the_strongest_boundary_wins_and_then_the_nearest() {
         let text = "ab. Cd ef gh";
         let tokens = characters(text);
-        let breaks = Breaks::new(text, &tokens, Boundary::Sentence);
+        let breaks = Breaks::new(text, tokens.byte_spans(), Boundary::Sentence);
         assert_eq!(breaks.last_in(1, 11), 4);
         assert_eq!(breaks.last_in(5, 11), 10);
         assert_eq!(breaks.nearest_in(5, 7, 11), 7);
         assert_eq!(breaks.nearest_in(1, 11, 11), 4);
-        assert_eq!(Breaks::new(text, &tokens, Boundary::Word).last_in(5, 8), 7);
+        assert_eq!(Breaks::new(text, tokens.byte_spans(), Boundary::Word).last_in(5, 8), 7);
     }
 
     /// The strongest boundary before each token, by reading all of the text: slow and obvious.
@@ -169,16 +168,16 @@ mod tests {
             let has_one = |starts: &[usize]| starts.iter().any(|start| (from..=to).contains(start));
             kinds.iter().rev().find(|(kind, starts)| *kind <= wanted && has_one(starts)).map_or(Boundary::Token, |(kind, _)| *kind)
         };
-        (0..tokens.ids.len()).map(strength).collect()
+        (0..tokens.len()).map(strength).collect()
     }
 
     #[test]
     fn what_is_found_near_the_end_is_what_reading_everything_finds() {
         let text = "One two. Three, four!\n\nFive \u{4e2d}\u{6587}\u{3002}\u{65e5}\u{672c} 3.14 e.g. Mr. X? ".repeat(8);
         let tokens = characters(&text);
-        let n_tokens = tokens.ids.len();
+        let n_tokens = tokens.len();
         for wanted in [Boundary::Word, Boundary::Sentence, Boundary::Paragraph] {
-            let (breaks, strengths) = (Breaks::new(&text, &tokens, wanted), strengths(&text, &tokens, wanted));
+            let (breaks, strengths) = (Breaks::new(&text, tokens.byte_spans(), wanted), strengths(&text, &tokens, wanted));
             for (earliest, latest) in (0..n_tokens).flat_map(|i| [1, 7, 90].map(|n| (i, (i + n).min(n_tokens - 1)))) {
                 let ideal = usize::midpoint(earliest, latest);
                 let best = (earliest..=latest).max_by_key(|&i| (strengths[i], Reverse(i.abs_diff(ideal)), i));

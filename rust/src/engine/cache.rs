@@ -113,11 +113,10 @@ pub fn span_of(token: u32) -> (u32, u32) {
     (token >> 4 & 15, token & 15)
 }
 
-/// How many tokens an [`Inline`] holds, where it holds them itself.
-#[inline]
-pub fn n_inline(tokens: &Inline) -> Option<usize> {
+/// The tokens that an [`Inline`] holds; it holds them itself.
+pub fn inline_tokens(tokens: &Inline) -> impl Iterator<Item = (u32, (u32, u32))> {
     let n_tokens = tokens[INLINE_TOKENS] as usize;
-    (n_tokens <= INLINE_TOKENS).then_some(n_tokens)
+    tokens.iter().take(n_tokens.min(INLINE_TOKENS)).map(|&token| (id_of(token), span_of(token)))
 }
 
 impl WordCache {
@@ -141,8 +140,8 @@ impl WordCache {
     }
 
     fn side(&self, from: u32, to: u32) -> Known<'_> {
-        let range = from as usize..to as usize;
-        Known::Aside(&self.side.ids[range.clone()], &self.side.byte_spans[range])
+        let (ids, byte_spans) = self.side.part(from as usize..to as usize);
+        Known::Aside(ids, byte_spans)
     }
 
     /// Keeps the tokens of a word; spans count from its start.
@@ -170,22 +169,21 @@ impl WordCache {
     }
 
     fn put_aside(&mut self, tokens: &Tokens) -> (u32, u32) {
-        if self.side.ids.len() + tokens.ids.len() > MOST_SIDE_TOKENS {
+        if self.side.len() + tokens.len() > MOST_SIDE_TOKENS {
             *self = Self::default(); // short words point into the side table, so all go together
         }
-        let from = self.side.ids.len() as u32;
-        self.side.ids.extend_from_slice(&tokens.ids);
-        self.side.byte_spans.extend_from_slice(&tokens.byte_spans);
-        (from, self.side.ids.len() as u32)
+        let from = self.side.len() as u32;
+        self.side.append(tokens);
+        (from, self.side.len() as u32)
     }
 }
 
 fn inline(tokens: &Tokens) -> Option<Inline> {
-    let mut inline = [0, 0, 0, tokens.ids.len() as u32];
-    if tokens.ids.len() > INLINE_TOKENS || tokens.ids.iter().any(|&id| id >= INLINE_IDS) {
+    let mut inline = [0, 0, 0, tokens.len() as u32];
+    if tokens.len() > INLINE_TOKENS || tokens.ids().iter().any(|&id| id >= INLINE_IDS) {
         return None;
     }
-    for (slot, (&id, &(start, end))) in inline.iter_mut().zip(tokens.ids.iter().zip(&tokens.byte_spans)) {
+    for (slot, (&id, &(start, end))) in inline.iter_mut().zip(tokens.ids().iter().zip(tokens.byte_spans())) {
         *slot = id << 8 | start << 4 | end;
     }
     Some(inline)
@@ -196,18 +194,14 @@ mod tests {
     use super::*;
 
     fn tokens(n_tokens: u32, id: u32) -> Tokens {
-        Tokens { ids: (0..n_tokens).map(|i| id + i).collect(), byte_spans: (0..n_tokens).map(|i| (i, i + 1)).collect() }
+        (0..n_tokens).map(|i| (id + i, (i, i + 1))).collect()
     }
 
     /// What the cache knows of a word, however it keeps it.
     fn known(cache: &WordCache, word: &[u8]) -> Option<Tokens> {
         match cache.find(word) {
-            Known::Inline(found) => {
-                let n_tokens = n_inline(&found).unwrap_or_default();
-                let (ids, byte_spans) = found[..n_tokens].iter().map(|&token| (id_of(token), span_of(token))).unzip();
-                Some(Tokens { ids, byte_spans })
-            }
-            Known::Aside(ids, spans) => Some(Tokens { ids: ids.to_vec(), byte_spans: spans.to_vec() }),
+            Known::Inline(found) => Some(inline_tokens(&found).collect()),
+            Known::Aside(ids, spans) => Some(ids.iter().copied().zip(spans.iter().copied()).collect()),
             Known::Nothing => None,
         }
     }

@@ -8,10 +8,11 @@ mod cuts;
 mod definition;
 mod forbidden;
 mod general;
+mod lookup;
 mod outline;
 mod select;
 mod sets;
-mod sink;
+mod tokens;
 mod trie;
 mod unigram;
 mod wordpiece;
@@ -22,41 +23,7 @@ use std::ops::Range;
 pub use general::GeneralEngine;
 pub use outline::{Outline, Padding};
 pub use select::{Loaded, load};
-
-/// The tokens of a text, without special tokens, as two columns of equal length.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tokens {
-    /// Vocabulary ids.
-    pub ids: Vec<u32>,
-    /// Where each token stands in the text, in bytes, on character boundaries.
-    pub byte_spans: Vec<(u32, u32)>,
-}
-
-impl Tokens {
-    /// Makes room for this many tokens more.
-    pub fn reserve(&mut self, n_tokens: usize) {
-        self.ids.reserve(n_tokens);
-        self.byte_spans.reserve(n_tokens);
-    }
-
-    /// Appends one token.
-    pub fn push(&mut self, id: u32, byte_span: (u32, u32)) {
-        self.ids.push(id);
-        self.byte_spans.push(byte_span);
-    }
-
-    /// Appends the tokens of a later part of the same text.
-    pub fn append(&mut self, mut later: Self) {
-        self.ids.append(&mut later.ids);
-        self.byte_spans.append(&mut later.byte_spans);
-    }
-
-    /// Removes all tokens and keeps their memory.
-    pub fn clear(&mut self) {
-        self.ids.clear();
-        self.byte_spans.clear();
-    }
-}
+pub use tokens::Tokens;
 
 /// A part of a text that can be tokenized on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,18 +53,23 @@ pub trait Engine: Send + Sync {
     fn explain(&self) -> String;
 }
 
-/// The whole of a text, tokenized on the calling thread.
+/// Appends the tokens of the whole of a text, read on the calling thread.
+///
+/// # Errors
+/// As [`Engine::encode`].
+pub fn encode_into(engine: &dyn Engine, text: &str, tokens: &mut Tokens) -> std::result::Result<(), String> {
+    if text.len() <= SHORT_TEXT_BYTES {
+        return engine.encode(text, &Piece { context_start: 0, own: 0..text.len() }, tokens);
+    }
+    engine.pieces(text).iter().try_for_each(|piece| engine.encode(text, piece, tokens))
+}
+
+/// The tokens of the whole of a text.
 ///
 /// # Errors
 /// As [`Engine::encode`].
 pub fn encode_all(engine: &dyn Engine, text: &str) -> std::result::Result<Tokens, String> {
     let mut tokens = Tokens::default();
-    if text.len() <= SHORT_TEXT_BYTES {
-        engine.encode(text, &Piece { context_start: 0, own: 0..text.len() }, &mut tokens)?;
-        return Ok(tokens);
-    }
-    for piece in engine.pieces(text) {
-        engine.encode(text, &piece, &mut tokens)?;
-    }
+    encode_into(engine, text, &mut tokens)?;
     Ok(tokens)
 }

@@ -6,11 +6,9 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{Known, NO_KEY, WordCache, is_short, key};
-use super::sets::Sets;
-use super::sink::{Sink, Sought};
+use super::cache::{Known, WordCache, inline_tokens};
+use super::lookup::{Sought, seek, write};
 use super::{Engine, Piece, Tokens};
-use crate::scan::{Wide, wide};
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -150,14 +148,12 @@ impl<M: WordModel> Engine for WordEngine<M> {
 
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
         let own = &text[piece.own.clone()];
-        tokens.reserve(own.len() / 4);
-        let mut sink = Sink::new(tokens);
         let mut reader = self.reader();
         let mut before = if piece.own.start == 0 { Edge::Document } else { Edge::Cut };
         for section in self.added.sections(own) {
             match section {
                 Section::Token(range, id) => {
-                    sink.push(id, self.model.added_span(&own[range.clone()], position(piece, range.start)));
+                    tokens.push(id, self.model.added_span(&own[range.clone()], position(piece, range.start)));
                     before = Edge::AddedToken;
                 }
                 Section::Text(range) => {
@@ -167,7 +163,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
                         () => Edge::Document,
                     };
                     let base = position(piece, range.start);
-                    reader.read(&self.model, &Stretch { text: &own[range], before, after }, base, &mut sink);
+                    reader.read(&self.model, &Stretch { text: &own[range], before, after }, base, tokens);
                 }
             }
         }
@@ -186,7 +182,7 @@ fn position(piece: &Piece, at: usize) -> u32 {
 
 impl Reader {
     /// Appends the tokens of a stretch that starts at byte `base` of its document.
-    fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, sink: &mut Sink<'_>) {
+    fn read<M: WordModel>(&mut self, model: &M, stretch: &Stretch<'_>, base: u32, tokens: &mut Tokens) {
         let (mut from, mut is_first) = (0, model.reads_first_apart(stretch.before));
         while from < stretch.text.len() {
             self.words.spans.clear();
@@ -196,30 +192,24 @@ impl Reader {
             if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
                 self.word_tokens.clear();
                 model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, &mut self.word_tokens);
-                sink.shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, base + start);
+                tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), base + start);
                 (rest, is_first) = (others, false);
             }
             for together in rest.chunks(WORDS_TOGETHER) {
-                self.look_up(stretch.text, together);
-                self.write(model, stretch.text, together, base, sink);
+                seek(self.cache.sets(), stretch.text.as_bytes(), together, &mut self.sought);
+                self.write(model, stretch.text, together, base, tokens);
             }
             self.words.spans = spans;
         }
     }
 
-    /// Asks for what the cache has of each of the words, so that nothing has to be waited for when they are written.
-    fn look_up(&mut self, text: &str, words: &[(u32, u32)]) {
-        self.sought.clear();
-        wide(Seek { sets: self.cache.sets(), text: text.as_bytes(), words, sought: &mut self.sought });
-    }
-
     /// Appends the tokens of words that were looked up.
-    fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, sink: &mut Sink<'_>) {
+    fn write<M: WordModel>(&mut self, model: &M, text: &str, words: &[(u32, u32)], base: u32, tokens: &mut Tokens) {
         let mut at = 0;
         while at < words.len() {
-            at += sink.words(self.cache.sets(), &self.sought[at..], base);
+            at += write(self.cache.sets(), &self.sought[at..], base, tokens);
             if let Some(&(start, end)) = words.get(at) {
-                self.write_other(model, &text[start as usize..end as usize], base + start, sink);
+                self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
                 at += 1;
             }
         }
@@ -227,37 +217,16 @@ impl Reader {
 
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
-    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, sink: &mut Sink<'_>) {
+    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
         match self.cache.find(word.as_bytes()) {
-            Known::Inline(found) => sink.inline(&found, start),
-            Known::Aside(ids, spans) => sink.shifted(ids, spans, start),
+            Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
+            Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
             Known::Nothing => {
                 self.word_tokens.clear();
                 model.tokenize(word, &mut self.word_tokens);
-                sink.shifted(&self.word_tokens.ids, &self.word_tokens.byte_spans, start);
+                tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), start);
                 self.cache.insert(word.as_bytes(), &self.word_tokens);
             }
         }
-    }
-}
-
-/// Where in the cache these words would be.
-struct Seek<'s> {
-    sets: &'s Sets,
-    text: &'s [u8],
-    words: &'s [(u32, u32)],
-    sought: &'s mut Vec<Sought>,
-}
-
-impl Wide for Seek<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.sought.extend(self.words.iter().map(|&(start, end)| {
-            let length = (end - start) as usize;
-            let key = if is_short(length) { key(self.text, start as usize, length) } else { NO_KEY };
-            Sought { key, set: self.sets.seek(key), start }
-        }));
     }
 }

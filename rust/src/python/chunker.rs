@@ -1,15 +1,17 @@
 //! The class `Chunker`: options in, plans out.
 
+use numpy::{Element, PyArray2};
 use pyo3::prelude::*;
 
 use super::error::to_py;
-use super::plan::Plan;
+use super::plan::{Plan, RowArrays, matrix, row_arrays};
 use super::texts::{Texts, borrow, hold};
-use crate::batch::{Offsets, Reader, RowFormat, Width};
+use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
 use crate::engine::{Engine, Loaded, encode_all, load};
 use crate::error::{Error, Result};
-use crate::rows::Side;
+use crate::output::{Offsets, RowFormat, Width};
+use crate::rows::{RowId, Side};
 use crate::special::{Companion, Frame, has_token_type_ids};
 
 /// A tokenizer with all its cutting rules. Immutable; any number of threads may use it at once.
@@ -81,6 +83,13 @@ impl Chunker {
         Ok(Plan::new(plan, self.settings.clone()))
     }
 
+    /// All rows of all documents: the arrays, and int64 `(n_documents, 4)` as of a plan's `coverage`.
+    fn rows<'py>(&self, py: Python<'py>, runs: Vec<Texts<'py>>) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
+        let held = hold(&runs, 0)?;
+        let documents = borrow(&runs, &held, 0)?;
+        if self.settings.wide { self.arrays::<i64>(py, &documents) } else { self.arrays::<i32>(py, &documents) }
+    }
+
     /// Which engine reads this tokenizer, and why.
     fn explain(&self) -> &str {
         &self.explanation
@@ -88,6 +97,17 @@ impl Chunker {
 }
 
 impl Chunker {
+    fn arrays<'py, T: RowId + Element>(
+        &self,
+        py: Python<'py>,
+        documents: &[&str],
+    ) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
+        let RowSettings { frame, format, .. } = &self.settings;
+        let read = py.detach(|| self.reader.rows::<T>(documents, frame, format));
+        let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
+        Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
+    }
+
     fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
         let Loaded { engine, post_processor, .. } = load(tokenizer_json, specials(options)?)?;
         let companion = companion(engine.as_ref(), options)?;
@@ -102,7 +122,7 @@ impl Chunker {
             before_type_ids: frame.before.iter().map(|token| token.type_id).collect(),
             after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),
             explanation: engine.explain(),
-            reader: Reader { engine, config, offsets, n_threads },
+            reader: Reader { engine, config, offsets, n_threads, spare: Spare::default() },
             settings: RowSettings { frame, format, wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])? },
         })
     }
@@ -111,7 +131,7 @@ impl Chunker {
 fn companion(engine: &dyn Engine, options: &Options) -> Result<Companion> {
     let ids = |option: &str, text: &str| {
         let tokens = encode_all(engine, text).map_err(|message| Error::Config(format!("{option}: {message}")))?;
-        Ok(tokens.ids)
+        Ok(tokens.ids().to_vec())
     };
     match (&options.prefix, &options.suffix) {
         (None, None) => Ok(Companion::None),

@@ -6,20 +6,21 @@ use pyo3::prelude::*;
 
 use super::chunker::RowSettings;
 use super::error::{exception, to_py};
-use crate::batch;
 use crate::error::Error;
+use crate::output::{Output, Rows};
+use crate::plan;
 use crate::rows::RowId;
 
 /// Documents, tokenized and cut.
 #[pyclass(frozen, module = "longctx._core")]
 #[derive(Debug)]
 pub struct Plan {
-    plan: batch::Plan,
+    plan: plan::Plan,
     settings: RowSettings,
 }
 
 /// The arrays of a range of rows, in the order `ChunkBatch` takes them.
-type RowArrays<'py> = (
+pub type RowArrays<'py> = (
     Bound<'py, PyAny>,
     Bound<'py, PyArray1<i32>>,
     Bound<'py, PyArray1<i32>>,
@@ -30,7 +31,7 @@ type RowArrays<'py> = (
 );
 
 impl Plan {
-    pub fn new(plan: batch::Plan, settings: RowSettings) -> Self {
+    pub fn new(plan: plan::Plan, settings: RowSettings) -> Self {
         Self { plan, settings }
     }
 }
@@ -64,23 +65,32 @@ impl Plan {
 impl Plan {
     fn arrays<'py, T: RowId + Element>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
         let RowSettings { frame, format, .. } = &self.settings;
-        let rows: batch::Rows<T> = py.detach(|| self.plan.rows(start..stop, frame, format));
-        let shape = (rows.lengths.len(), rows.width);
-        let offsets = rows.offsets.map(|spans| array3(py, shape, spans)).transpose()?;
-        Ok((
-            Array2::from_shape_vec(shape, rows.input_ids).map_err(|e| shape_error(py, &e))?.into_pyarray(py).into_any(),
-            rows.lengths.into_pyarray(py),
-            rows.document_index.into_pyarray(py),
-            matrix(py, rows.token_spans)?,
-            matrix(py, rows.char_spans)?,
-            rows.fresh_tokens.into_pyarray(py),
-            offsets,
-        ))
+        let rows: Rows<T> = py.detach(|| {
+            let mut output = Output::new(frame, format);
+            output.add(&self.plan, start..stop, 0, 0);
+            output.finish()
+        });
+        row_arrays(py, rows)
     }
 }
 
+/// The arrays of rows; their memory is moved.
+pub fn row_arrays<T: RowId + Element>(py: Python<'_>, rows: Rows<T>) -> PyResult<RowArrays<'_>> {
+    let shape = (rows.lengths.len(), rows.width);
+    let offsets = rows.offsets.map(|spans| array3(py, shape, spans)).transpose()?;
+    Ok((
+        Array2::from_shape_vec(shape, rows.input_ids).map_err(|e| shape_error(py, &e))?.into_pyarray(py).into_any(),
+        rows.lengths.into_pyarray(py),
+        rows.document_index.into_pyarray(py),
+        matrix(py, rows.token_spans)?,
+        matrix(py, rows.char_spans)?,
+        rows.fresh_tokens.into_pyarray(py),
+        offsets,
+    ))
+}
+
 /// `(n, N)` from `n` rows of `N`; the memory is moved.
-fn matrix<const N: usize>(py: Python<'_>, rows: Vec<[i64; N]>) -> PyResult<Bound<'_, PyArray2<i64>>> {
+pub fn matrix<const N: usize>(py: Python<'_>, rows: Vec<[i64; N]>) -> PyResult<Bound<'_, PyArray2<i64>>> {
     let shape = (rows.len(), N);
     Ok(Array2::from_shape_vec(shape, rows.into_flattened()).map_err(|e| shape_error(py, &e))?.into_pyarray(py))
 }

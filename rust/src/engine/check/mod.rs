@@ -91,7 +91,7 @@ impl Reference {
     /// As [`super::Engine::encode`].
     pub fn tokens(&self, text: &str) -> Result<Tokens, String> {
         let mut tokens = encode_all(&self.engine, text)?;
-        tokens.ids.iter_mut().for_each(|id| *id = self.entries.real_id(*id));
+        tokens.ids_mut().iter_mut().for_each(|id| *id = self.entries.real_id(*id));
         Ok(tokens)
     }
 

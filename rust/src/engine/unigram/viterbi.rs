@@ -115,7 +115,7 @@ impl Pieces {
         while at < text.len() {
             at = self.extend(text, at, ends);
         }
-        let n_before = tokens.ids.len();
+        let n_before = tokens.len();
         let mut end = text.len();
         while end > 0 {
             let End { start, mut id, .. } = ends[end];
@@ -129,8 +129,8 @@ impl Pieces {
             tokens.push(id, span(start, end));
             end = start;
         }
-        tokens.ids[n_before..].reverse();
-        tokens.byte_spans[n_before..].reverse();
+        tokens.ids_mut()[n_before..].reverse();
+        tokens.byte_spans_mut()[n_before..].reverse();
     }
 }
 

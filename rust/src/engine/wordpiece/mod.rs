@@ -67,13 +67,12 @@ impl WordPiece {
 
     /// Appends the pieces of one normalized word; `span` gives the bytes that a range of its own bytes came from.
     fn pieces(&self, word: &[u8], span: impl Fn(usize, usize) -> (u32, u32), tokens: &mut Tokens) {
-        let n_before = tokens.ids.len();
+        let n_before = tokens.len();
         let (mut at, mut from) = (0, Some(Trie::ROOT));
         while at < word.len() {
             let longest = from.and_then(|node| self.trie.prefixes_from(node, &word[at..]).last());
             let Some((length, id)) = longest else {
-                tokens.ids.truncate(n_before);
-                tokens.byte_spans.truncate(n_before);
+                tokens.truncate(n_before);
                 tokens.push(self.unknown_id, span(0, word.len()));
                 return;
             };

@@ -1,0 +1,94 @@
+//! Words to tokens by way of the cache, many at a time: first it is asked for all of them, then what it has is written.
+
+use super::Tokens;
+use super::cache::{INLINE_TOKENS, Key, NO_KEY, id_of, is_short, key, span_of};
+use super::sets::Sets;
+use crate::scan::{Wide, wide};
+
+/// Places that a word writes, wanted or not: a loop over the number of its tokens would mispredict.
+const WORD_PLACES: usize = INLINE_TOKENS + 1;
+
+/// A word that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought {
+    /// What it is known by; 0 where it is too long.
+    pub key: Key,
+    /// Where that would be.
+    pub set: usize,
+    /// Where it starts in its stretch, in bytes.
+    pub start: u32,
+}
+
+/// Asks for what the cache has of each of the words, so that nothing has to be waited for when they are written.
+pub fn seek(sets: &Sets, text: &[u8], words: &[(u32, u32)], sought: &mut Vec<Sought>) {
+    sought.clear();
+    wide(Seek { sets, text, words, sought });
+}
+
+/// Appends the tokens of words up to the first whose tokens are not beside its key, and returns how many words that were. Their stretch
+/// starts at byte `base` of its document.
+pub fn write(sets: &Sets, words: &[Sought], base: u32, tokens: &mut Tokens) -> usize {
+    let (ids, spans) = tokens.room(words.len() * WORD_PLACES);
+    let (n_words, n_tokens) = wide(Write { ids, spans, sets, words, base });
+    tokens.advance(n_tokens);
+    n_words
+}
+
+/// Into these places the tokens of these words.
+struct Write<'w> {
+    ids: &'w mut [u32],
+    spans: &'w mut [(u32, u32)],
+    sets: &'w Sets,
+    words: &'w [Sought],
+    base: u32,
+}
+
+impl Wide for Write<'_> {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize) {
+        let Self { ids, spans, sets, words, base } = self;
+        let (mut n_words, mut n_tokens) = (0, 0);
+        for word in words {
+            let (is_there, tokens) = sets.get(word.key, word.set);
+            let n_inline = tokens[INLINE_TOKENS] as usize;
+            if !is_there || n_inline > INLINE_TOKENS {
+                break;
+            }
+            let Some(ids) = ids.get_mut(n_tokens..n_tokens + WORD_PLACES) else { break };
+            let Some(spans) = spans.get_mut(n_tokens..n_tokens + WORD_PLACES) else { break };
+            let start = base + word.start;
+            let tokens = *tokens; // all is read before any of it is written: so it is done four at a time
+            ids.copy_from_slice(&tokens.map(id_of));
+            spans.copy_from_slice(&tokens.map(|token| {
+                let (from, to) = span_of(token);
+                (start + from, start + to)
+            }));
+            n_tokens += n_inline;
+            n_words += 1;
+        }
+        (n_words, n_tokens)
+    }
+}
+
+/// Where in the cache these words would be.
+struct Seek<'s> {
+    sets: &'s Sets,
+    text: &'s [u8],
+    words: &'s [(u32, u32)],
+    sought: &'s mut Vec<Sought>,
+}
+
+impl Wide for Seek<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.sought.extend(self.words.iter().map(|&(start, end)| {
+            let length = (end - start) as usize;
+            let key = if is_short(length) { key(self.text, start as usize, length) } else { NO_KEY };
+            Sought { key, set: self.sets.seek(key), start }
+        }));
+    }
+}

@@ -1,0 +1,236 @@
+//! Rows as flat arrays, written plan after plan.
+
+use std::ops::Range;
+
+use crate::memory::zeroed;
+use crate::parallel;
+use crate::plan::{Plan, Row};
+use crate::rows::{RowId, Side, write_ids, write_offsets};
+use crate::special::Frame;
+
+/// Below this many elements threads cost more than they save.
+const PARALLEL_ELEMENTS: usize = 1 << 16;
+
+/// Whether every token's character span is kept, or only every chunk's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// Rows carry the character span of each token.
+    EachToken,
+    /// Only chunks have character spans.
+    ChunksOnly,
+}
+
+/// How wide rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// As the longest row written together.
+    Longest,
+    /// Always this many tokens.
+    Exactly(usize),
+}
+
+/// The form of rows.
+#[derive(Debug, Clone, Copy)]
+pub struct RowFormat {
+    /// Fills a row up.
+    pub pad_id: u32,
+    /// On this side.
+    pub padding_side: Side,
+    /// To this width.
+    pub width: Width,
+    /// With these spans.
+    pub offsets: Offsets,
+    /// Threads to write with.
+    pub n_threads: usize,
+}
+
+/// Rows as flat arrays, row after row.
+#[derive(Debug, Default)]
+pub struct Rows<T> {
+    /// Tokens in a row, padding included.
+    pub width: usize,
+    /// `(n_rows, width)`.
+    pub input_ids: Vec<T>,
+    /// `(n_rows,)`: tokens of a row that are not padding.
+    pub lengths: Vec<i32>,
+    /// `(n_rows,)`: document of a row, counted from the start of the first plan.
+    pub document_index: Vec<i32>,
+    /// `(n_rows, 2)`.
+    pub token_spans: Vec<[i64; 2]>,
+    /// `(n_rows, 2)`.
+    pub char_spans: Vec<[i64; 2]>,
+    /// `(n_rows,)`.
+    pub fresh_tokens: Vec<i64>,
+    /// `(n_rows, width)`, where asked for.
+    pub offsets: Option<Vec<[i32; 2]>>,
+}
+
+/// Rows on their way: arrays have room for more than was written.
+#[derive(Debug)]
+pub struct Output<'f, T> {
+    frame: &'f Frame,
+    format: &'f RowFormat,
+    rows: Rows<T>,
+    /// The longest row so far.
+    longest: usize,
+}
+
+impl<'f, T: RowId> Output<'f, T> {
+    /// No rows yet.
+    pub fn new(frame: &'f Frame, format: &'f RowFormat) -> Self {
+        let mut output = Self { frame, format, rows: Rows::default(), longest: 0 };
+        if let Width::Exactly(width) = format.width {
+            output.rows.width = width;
+        }
+        if format.offsets == Offsets::EachToken {
+            output.rows.offsets = Some(Vec::new());
+        }
+        output
+    }
+
+    /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
+    /// of all rows: the better it is, the less is copied.
+    pub fn add(&mut self, plan: &Plan, rows: Range<usize>, first_document: usize, n_expected: usize) {
+        let rows = plan.rows(rows);
+        let n_tokens = |row: &Row<'_>| self.frame.n_tokens() + row.ids.len();
+        let longest = rows.iter().map(n_tokens).max().unwrap_or(0);
+        let n_before = self.rows.lengths.len();
+        self.rows.lengths.extend(rows.iter().map(|row| n_tokens(row) as i32));
+        self.rows.document_index.extend(rows.iter().map(|row| (first_document + row.document) as i32));
+        self.rows.token_spans.extend(rows.iter().map(|row| [row.chunk.tokens.start as i64, row.chunk.tokens.end as i64]));
+        self.rows.char_spans.extend(rows.iter().map(|row| [i64::from(row.chunk.char_span.0), i64::from(row.chunk.char_span.1)]));
+        self.rows.fresh_tokens.extend(rows.iter().map(|row| row.chunk.n_fresh as i64));
+        self.make_room(n_before, longest, n_expected);
+        self.write(n_before, &rows);
+    }
+
+    /// The rows, and no room for more.
+    pub fn finish(mut self) -> Rows<T> {
+        if self.format.width == Width::Longest && self.longest < self.rows.width {
+            self.lay_out(self.rows.lengths.len(), self.longest, self.rows.lengths.len());
+        }
+        let n_elements = self.rows.lengths.len() * self.rows.width;
+        self.rows.input_ids.truncate(n_elements);
+        self.rows.offsets.iter_mut().for_each(|offsets| offsets.truncate(n_elements));
+        self.rows
+    }
+
+    /// Room for all rows, in the width of the longest. Where rows get longer than those before, by half more than they need: all rows are
+    /// copied then, and some documents are each longer than the one before.
+    fn make_room(&mut self, n_before: usize, longest: usize, n_expected: usize) {
+        self.longest = self.longest.max(longest);
+        let (width, n_rows) = (self.rows.width, self.rows.lengths.len());
+        let wanted = match self.format.width {
+            Width::Longest if self.longest > width => self.longest + if n_before > 0 { self.longest / 2 } else { 0 },
+            _ => width,
+        };
+        let n_places = self.rows.input_ids.len().checked_div(width).unwrap_or(0);
+        if n_rows > n_places {
+            self.lay_out(n_before, wanted, n_rows.max(n_expected).max(n_before + n_before / 2));
+        } else if wanted > width {
+            self.lay_out(n_before, wanted, n_places);
+        }
+    }
+
+    /// Copies the first `n_rows` rows to arrays of another width with room for `n_places` rows.
+    fn lay_out(&mut self, n_rows: usize, width: usize, n_places: usize) {
+        let (side, pad_id) = (self.format.padding_side, T::from_id(self.format.pad_id));
+        let widths = [self.rows.width, width];
+        self.rows.input_ids = laid_out(&self.rows.input_ids, n_rows, widths, n_places, side, pad_id);
+        if let Some(offsets) = &mut self.rows.offsets {
+            *offsets = laid_out(offsets, n_rows, widths, n_places, side, [0; 2]);
+        }
+        self.rows.width = width;
+    }
+
+    fn write(&mut self, n_before: usize, chosen: &[Row<'_>]) {
+        let (frame, format, width) = (self.frame, self.format, self.rows.width);
+        if width == 0 {
+            return; // rows of nothing: an empty document and a tokenizer without specials
+        }
+        let places = n_before * width..(n_before + chosen.len()) * width;
+        fill_rows(&mut self.rows.input_ids[places.clone()], chosen, width, format.n_threads, |row, chunk| {
+            write_ids(row, frame, chunk.ids, format.pad_id, format.padding_side);
+        });
+        if let Some(offsets) = &mut self.rows.offsets {
+            fill_rows(&mut offsets[places], chosen, width, format.n_threads, |row, chunk| {
+                write_offsets(row, frame, chunk.spans, format.padding_side);
+            });
+        }
+    }
+}
+
+/// Rows of one width in another; what there is more of is padding, and so is what there is less of.
+fn laid_out<U: Copy + Default>(old: &[U], n_rows: usize, [from, to]: [usize; 2], n_places: usize, side: Side, padding: U) -> Vec<U> {
+    let mut new = zeroed(n_places * to);
+    let n_kept = from.min(to);
+    if n_kept == 0 {
+        return new;
+    }
+    for (old, new) in old.chunks_exact(from).take(n_rows).zip(new.chunks_exact_mut(to)) {
+        let (kept, places, pad) = match side {
+            Side::Left => (from - n_kept..from, to - n_kept..to, 0..to - n_kept),
+            Side::Right => (0..n_kept, 0..n_kept, n_kept..to),
+        };
+        new[places].copy_from_slice(&old[kept]);
+        new[pad].fill(padding);
+    }
+    new
+}
+
+/// Calls `write` with each row of a flat buffer and what goes there, in blocks of rows, one block a thread.
+fn fill_rows<U: Send>(buffer: &mut [U], rows: &[Row<'_>], width: usize, n_threads: usize, write: impl Fn(&mut [U], &Row<'_>) + Sync) {
+    let n_threads = if buffer.len() < PARALLEL_ELEMENTS { 1 } else { n_threads };
+    let rows_per_thread = rows.len().div_ceil(n_threads).max(1);
+    let blocks = buffer.chunks_mut(rows_per_thread * width).zip(rows.chunks(rows_per_thread)).collect();
+    parallel::each(blocks, |(places, rows): (&mut [U], &[Row<'_>])| {
+        places.chunks_mut(width).zip(rows).for_each(|(place, row)| write(place, row));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Tokens;
+    use crate::plan::{Chunk, Document, Part};
+    use crate::special::FixedToken;
+
+    /// A plan of documents of one row each, with so many tokens.
+    fn plan(lengths: &[usize]) -> Plan {
+        let mut part = Part::default();
+        for &n_tokens in lengths {
+            let start = part.tokens.len();
+            let tokens: Tokens = (0..n_tokens as u32).map(|i| (10 + i, (i, i + 1))).collect();
+            part.tokens.append(&tokens);
+            part.chunks.push(Chunk { tokens: 0..n_tokens, char_span: (0, n_tokens as u32), n_fresh: n_tokens });
+            let chunks = part.documents.len()..part.documents.len() + 1;
+            part.documents.push(Document { tokens: start..start + n_tokens, chunks, n_chunks_before_select: 1 });
+        }
+        Plan::new(vec![part])
+    }
+
+    #[test]
+    fn rows_of_many_plans_are_those_of_one() {
+        let frame =
+            Frame { before: vec![FixedToken { id: 1, type_id: 0 }], after: vec![FixedToken { id: 2, type_id: 0 }], content_type_id: 0 };
+        let lengths = [3, 0, 5, 4, 9, 2, 30, 31, 1];
+        for padding_side in [Side::Left, Side::Right] {
+            for width in [Width::Longest, Width::Exactly(40)] {
+                for n_expected in [0, 5, 100] {
+                    let format = RowFormat { pad_id: 7, padding_side, width, offsets: Offsets::EachToken, n_threads: 2 };
+                    let mut whole = Output::<i64>::new(&frame, &format);
+                    whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);
+                    let mut parts = Output::<i64>::new(&frame, &format);
+                    for (at, length) in lengths.iter().enumerate() {
+                        parts.add(&plan(&[*length]), 0..1, at, n_expected);
+                    }
+                    let (whole, parts) = (whole.finish(), parts.finish());
+                    assert_eq!(whole.width, if width == Width::Longest { 33 } else { 40 });
+                    assert_eq!((whole.width, &whole.input_ids, &whole.offsets), (parts.width, &parts.input_ids, &parts.offsets));
+                    assert_eq!(parts.document_index, (0..lengths.len() as i32).collect::<Vec<_>>());
+                    assert_eq!(whole.lengths, parts.lengths);
+                }
+            }
+        }
+    }
+}
