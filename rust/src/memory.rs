@@ -4,33 +4,76 @@
 //! text. `NumPy` asks for its own arrays in the same way.
 #![allow(unsafe_code)] // a system call and a hint, both about memory that is ours
 
+use std::ops::{Deref, DerefMut, Range};
+
 /// Of a huge page, where they are of the usual size.
-pub const HUGE_PAGE_BYTES: usize = 2 << 20;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Bytes from which a buffer is worth the request: one of them is sure to lie in it.
-#[cfg(target_os = "linux")]
-const LARGE_BYTES: usize = 2 * HUGE_PAGE_BYTES;
+/// Of a cache line.
+const LINE_BYTES: usize = 64;
 
-/// `n` zeros, or whatever the default is.
-pub fn zeroed<T: Copy + Default>(n: usize) -> Vec<T> {
-    let buffer = vec![T::default(); n]; // from memory that is zero already, for integers, so that no page is touched yet
-    #[cfg(target_os = "linux")]
-    ask_for_huge_pages(&buffer);
-    buffer
+/// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in whole huge pages,
+/// a small one in whole cache lines.
+#[derive(Debug)]
+pub struct Buffer<T> {
+    memory: Vec<T>,
+    own: Range<usize>,
 }
 
-#[cfg(target_os = "linux")]
-fn ask_for_huge_pages<T>(buffer: &[T]) {
-    let n_bytes = size_of_val(buffer);
-    if n_bytes < LARGE_BYTES {
-        return;
+impl<T: Copy + Default> Buffer<T> {
+    /// `n` zeros, or whatever the default is.
+    pub fn zeroed(n: usize) -> Self {
+        let n_bytes = n * size_of::<T>();
+        let unit = if n_bytes < HUGE_PAGE_BYTES { LINE_BYTES } else { HUGE_PAGE_BYTES };
+        let memory = vec![T::default(); (n_bytes.next_multiple_of(unit) + unit) / size_of::<T>()];
+        let n_before = memory.as_ptr() as usize % unit;
+        let start = if n_before == 0 { 0 } else { (unit - n_before) / size_of::<T>() };
+        let buffer = Self { memory, own: start..start + n };
+        #[cfg(target_os = "linux")]
+        if unit == HUGE_PAGE_BYTES {
+            ask_for_huge_pages(&buffer);
+        }
+        buffer
     }
-    // SAFETY: sysconf reads a constant.
-    let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-    let start = buffer.as_ptr() as usize;
-    let first_page = start.next_multiple_of(page_bytes);
-    // SAFETY: the range lies inside the buffer, and the advice changes no content. Where it is not taken, nothing is lost.
-    unsafe { libc::madvise(first_page as *mut libc::c_void, start + n_bytes - first_page, libc::MADV_HUGEPAGE) };
+
+    /// Only the first `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.own.end = self.own.end.min(self.own.start + n);
+    }
+
+    /// The memory, and where in it the numbers are.
+    pub fn into_memory(self) -> (Vec<T>, Range<usize>) {
+        (self.memory, self.own)
+    }
+}
+
+impl<T: Copy + Default> Default for Buffer<T> {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        &self.memory[self.own.clone()]
+    }
+}
+
+impl<T> DerefMut for Buffer<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.own.clone()]
+    }
+}
+
+/// Of memory that starts at a huge page.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages<T>(memory: &[T]) {
+    // SAFETY: the range is borrowed, and the advice changes no content. Where it is not taken, nothing is lost.
+    unsafe { libc::madvise(memory.as_ptr().cast_mut().cast(), size_of_val(memory), libc::MADV_HUGEPAGE) };
 }
 
 /// Asks for the memory of a value, without waiting for it.
@@ -51,10 +94,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_of_every_size_are_zero() {
+    fn buffers_of_every_size_are_zero_and_start_where_pages_or_lines_do() {
         for n in [0, 1, 1000, 3_000_001] {
-            let buffer = zeroed::<i64>(n);
-            assert!(buffer.len() == n && buffer.iter().all(|&value| value == 0));
+            let mut buffer = Buffer::<[i32; 2]>::zeroed(n);
+            assert!(buffer.len() == n && buffer.iter().all(|&value| value == [0; 2]));
+            assert_eq!(buffer.as_ptr() as usize % if n > 1000 { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
+            buffer.fill([1; 2]);
+            buffer.truncate(5);
+            let (memory, own) = buffer.into_memory();
+            assert!(own.len() == n.min(5) && memory[own].iter().all(|&value| value == [1; 2]));
         }
     }
 }

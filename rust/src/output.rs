@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::memory::zeroed;
+use crate::memory::Buffer;
 use crate::parallel;
 use crate::plan::{Plan, Row};
 use crate::rows::{RowId, Side, write_ids, write_offsets};
@@ -45,12 +45,12 @@ pub struct RowFormat {
 }
 
 /// Rows as flat arrays, row after row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rows<T> {
     /// Tokens in a row, padding included.
     pub width: usize,
     /// `(n_rows, width)`.
-    pub input_ids: Vec<T>,
+    pub input_ids: Buffer<T>,
     /// `(n_rows,)`: tokens of a row that are not padding.
     pub lengths: Vec<i32>,
     /// `(n_rows,)`: document of a row, counted from the start of the first plan.
@@ -62,7 +62,7 @@ pub struct Rows<T> {
     /// `(n_rows,)`.
     pub fresh_tokens: Vec<i64>,
     /// `(n_rows, width)`, where asked for.
-    pub offsets: Option<Vec<[i32; 2]>>,
+    pub offsets: Option<Buffer<[i32; 2]>>,
 }
 
 /// Rows on their way: arrays have room for more than was written.
@@ -78,14 +78,17 @@ pub struct Output<'f, T> {
 impl<'f, T: RowId> Output<'f, T> {
     /// No rows yet.
     pub fn new(frame: &'f Frame, format: &'f RowFormat) -> Self {
-        let mut output = Self { frame, format, rows: Rows::default(), longest: 0 };
-        if let Width::Exactly(width) = format.width {
-            output.rows.width = width;
-        }
-        if format.offsets == Offsets::EachToken {
-            output.rows.offsets = Some(Vec::new());
-        }
-        output
+        let rows = Rows {
+            width: if let Width::Exactly(width) = format.width { width } else { 0 },
+            input_ids: Buffer::default(),
+            lengths: Vec::new(),
+            document_index: Vec::new(),
+            token_spans: Vec::new(),
+            char_spans: Vec::new(),
+            fresh_tokens: Vec::new(),
+            offsets: (format.offsets == Offsets::EachToken).then(Buffer::default),
+        };
+        Self { frame, format, rows, longest: 0 }
     }
 
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
@@ -161,8 +164,8 @@ impl<'f, T: RowId> Output<'f, T> {
 }
 
 /// Rows of one width in another; what there is more of is padding, and so is what there is less of.
-fn laid_out<U: Copy + Default>(old: &[U], n_rows: usize, [from, to]: [usize; 2], n_places: usize, side: Side, padding: U) -> Vec<U> {
-    let mut new = zeroed(n_places * to);
+fn laid_out<U: Copy + Default>(old: &[U], n_rows: usize, [from, to]: [usize; 2], n_places: usize, side: Side, padding: U) -> Buffer<U> {
+    let mut new = Buffer::zeroed(n_places * to);
     let n_kept = from.min(to);
     if n_kept == 0 {
         return new;
@@ -226,7 +229,10 @@ mod tests {
                     }
                     let (whole, parts) = (whole.finish(), parts.finish());
                     assert_eq!(whole.width, if width == Width::Longest { 33 } else { 40 });
-                    assert_eq!((whole.width, &whole.input_ids, &whole.offsets), (parts.width, &parts.input_ids, &parts.offsets));
+                    assert_eq!(
+                        (whole.width, &*whole.input_ids, whole.offsets.as_deref()),
+                        (parts.width, &*parts.input_ids, parts.offsets.as_deref())
+                    );
                     assert_eq!(parts.document_index, (0..lengths.len() as i32).collect::<Vec<_>>());
                     assert_eq!(whole.lengths, parts.lengths);
                 }

@@ -131,11 +131,10 @@ impl WordCache {
         if !is_short(word.len()) {
             return self.long.get(word).map_or(Known::Nothing, |&(from, to)| self.side(from, to));
         }
-        let key = key(word, 0, word.len());
-        match self.sets.get(key, self.sets.seek(key)) {
-            (false, _) => Known::Nothing,
-            (true, found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
-            (true, found) => Known::Inline(*found),
+        match self.sets.find(key(word, 0, word.len())) {
+            None => Known::Nothing,
+            Some(found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
+            Some(found) => Known::Inline(*found),
         }
     }
 

@@ -1,7 +1,7 @@
-//! The table of the word cache: sets of two keys and what belongs to them, a cache line each.
+//! The table of the word cache: sets of two keys and what belongs to them, a cache line each; a full set uses the next one.
 
 use super::cache::{Inline, Key};
-use crate::memory::{HUGE_PAGE_BYTES, prefetch, zeroed};
+use crate::memory::{Buffer, prefetch};
 
 /// Numbers of 4 bytes in a cache line.
 const LINE: usize = 16;
@@ -18,25 +18,18 @@ const NOTHING: Inline = [0; 4];
 /// Sets of two keys, a power of two of them. The first key is the newer one. A key of 0 is that of
 /// places never written.
 ///
-/// Memory that is zero by nature, and so costs nothing before it is written; a table of lines with an alignment of their own would be
-/// written once to be empty.
+/// In huge pages, once there are many: words are spread all over the table, and with small pages nearly every look-up would miss the
+/// processor's table of pages as well.
 #[derive(Debug)]
 pub struct Sets {
-    numbers: Vec<u32>,
-    /// Numbers before the first line.
-    n_before: usize,
+    numbers: Buffer<u32>,
     count: usize,
 }
 
 impl Sets {
     /// Empty ones.
     pub fn new(n_sets: usize) -> Self {
-        let n_bytes = n_sets * size_of::<Line>();
-        // Words are spread all over the table: with small pages nearly every look-up would miss the processor's table of pages as well.
-        let alignment = if n_bytes < HUGE_PAGE_BYTES { size_of::<Line>() } else { HUGE_PAGE_BYTES } / size_of::<u32>();
-        let numbers: Vec<u32> = zeroed(n_sets * LINE + alignment);
-        let n_past = numbers.as_ptr() as usize / size_of::<u32>() % alignment;
-        Self { numbers, n_before: (alignment - n_past) % alignment, count: n_sets }
+        Self { numbers: Buffer::zeroed(n_sets * LINE), count: n_sets }
     }
 
     /// How many there are.
@@ -44,8 +37,9 @@ impl Sets {
         self.count
     }
 
+    #[inline(always)]
     fn lines(&self) -> &[Line] {
-        self.numbers[self.n_before..].as_chunks().0
+        self.numbers.as_chunks().0
     }
 
     /// The number of the set that a key would be in; its memory is on its way then.
@@ -70,10 +64,21 @@ impl Sets {
         (is_first | is_second, &values[usize::from(is_second)])
     }
 
-    /// The newer key comes first, and pushes out the one before the last.
+    /// As [`Sets::get`], in the neighbouring set too.
+    pub fn find(&self, key: Key) -> Option<&Inline> {
+        let at = self.seek(key);
+        [at, at ^ 1].into_iter().map(|at| self.get(key, at)).find_map(|(is_there, value)| is_there.then_some(value))
+    }
+
+    /// Where there is a place: in its set, else in the neighbouring one. Where there is none, the oldest key of its set makes room.
+    ///
+    /// Without neighbours a tenth of all words would push each other out of full sets all the time, when half of the table is empty.
     pub fn put(&mut self, key: Key, value: Inline) {
         let at = hash(key) & (self.count - 1);
-        let line = &mut self.numbers[self.n_before..].as_chunks_mut::<LINE>().0[at];
+        let lines = self.numbers.as_chunks_mut::<LINE>().0;
+        let has_place = |at: &usize| half(&lines[*at], 6) == 0;
+        let at = [at, at ^ 1].into_iter().find(has_place).unwrap_or(at);
+        let line = &mut lines[at];
         line.copy_within(0..4, 4);
         line.copy_within(VALUES..VALUES + 4, VALUES + 4);
         line[..4].copy_from_slice(&[0, 32, 64, 96].map(|shift| (key >> shift) as u32));
@@ -124,18 +129,16 @@ mod tests {
         [of, 2, 3, 4]
     }
 
-    fn found(sets: &Sets, key: Key) -> Option<Inline> {
-        let (is_there, value) = sets.get(key, sets.seek(key));
-        is_there.then_some(*value)
-    }
-
     #[test]
-    fn a_set_holds_the_two_newest_keys() {
-        let mut sets = Sets::new(1);
-        let keys = [1_u128 << 120 | 7, 2 << 120, 3 << 120 | 9 << 64];
-        keys.iter().zip(1..).for_each(|(&key, of)| sets.put(key, tokens(of)));
-        assert_eq!(keys.map(|key| found(&sets, key)), [None, Some(tokens(2)), Some(tokens(3))]);
-        assert_eq!(sets.get(keys[1], 1), (false, &NOTHING), "there is no such set");
+    fn a_full_set_fills_its_neighbour_and_then_keeps_the_newest() {
+        let mut sets = Sets::new(2);
+        let keys = [1, 2, 3, 4, 5].map(|i: Key| (i << 120) | i);
+        keys.iter().zip(1..5).for_each(|(&key, of)| sets.put(key, tokens(of)));
+        assert!(keys[..4].iter().zip(1..).all(|(&key, of)| sets.find(key) == Some(&tokens(of))), "all four places are used");
+        sets.put(keys[4], tokens(5));
+        assert_eq!(sets.find(keys[4]), Some(&tokens(5)));
+        assert_eq!(keys[..4].iter().filter(|&&key| sets.find(key).is_none()).count(), 1, "one of its set made room");
+        assert_eq!(sets.get(keys[1], 2), (false, &NOTHING), "there is no such set");
     }
 
     #[test]
@@ -143,13 +146,13 @@ mod tests {
         let mut sets = Sets::new(64);
         let keys: Vec<Key> = (1..40_u128).map(|i| (i << 120) | (i * i)).collect();
         keys.iter().zip(0..).for_each(|(&key, of)| sets.put(key, tokens(of)));
-        let before: Vec<Option<Inline>> = keys.iter().map(|&key| found(&sets, key)).collect();
+        let before: Vec<Option<Inline>> = keys.iter().map(|&key| sets.find(key).copied()).collect();
         assert!(before.iter().flatten().count() > 30);
         for n_sets in [256, 1 << 15] {
             sets = sets.grown(n_sets);
             assert_eq!(sets.lines().as_ptr() as usize % 64, 0);
             assert_eq!(sets.len(), n_sets);
-            assert!(keys.iter().zip(&before).all(|(&key, tokens)| tokens.is_none() || found(&sets, key) == *tokens));
+            assert!(keys.iter().zip(&before).all(|(&key, tokens)| tokens.is_none() || sets.find(key) == tokens.as_ref()));
         }
     }
 }

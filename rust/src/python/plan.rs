@@ -1,8 +1,11 @@
 //! The class `Plan`: tokenized documents, from which rows are written straight into `NumPy` arrays.
 
-use numpy::ndarray::{Array2, Array3};
-use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArray3};
+use std::ops::Range;
+
+use numpy::ndarray::Array2;
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PySlice;
 
 use super::chunker::RowSettings;
 use super::error::{exception, to_py};
@@ -77,15 +80,19 @@ impl Plan {
 /// The arrays of rows; their memory is moved.
 pub fn row_arrays<T: RowId + Element>(py: Python<'_>, rows: Rows<T>) -> PyResult<RowArrays<'_>> {
     let shape = (rows.lengths.len(), rows.width);
-    let offsets = rows.offsets.map(|spans| array3(py, shape, spans)).transpose()?;
+    let offsets = rows.offsets.map(|spans| {
+        let (memory, Range { start, end }) = spans.into_memory();
+        flat(py, memory.into_flattened(), 2 * start..2 * end)?.reshape((shape.0, shape.1, 2))
+    });
+    let (memory, own) = rows.input_ids.into_memory();
     Ok((
-        Array2::from_shape_vec(shape, rows.input_ids).map_err(|e| shape_error(py, &e))?.into_pyarray(py).into_any(),
+        flat(py, memory, own)?.reshape(shape)?.into_any(),
         rows.lengths.into_pyarray(py),
         rows.document_index.into_pyarray(py),
         matrix(py, rows.token_spans)?,
         matrix(py, rows.char_spans)?,
         rows.fresh_tokens.into_pyarray(py),
-        offsets,
+        offsets.transpose()?,
     ))
 }
 
@@ -95,9 +102,10 @@ pub fn matrix<const N: usize>(py: Python<'_>, rows: Vec<[i64; N]>) -> PyResult<B
     Ok(Array2::from_shape_vec(shape, rows.into_flattened()).map_err(|e| shape_error(py, &e))?.into_pyarray(py))
 }
 
-fn array3(py: Python<'_>, (n_rows, width): (usize, usize), spans: Vec<[i32; 2]>) -> PyResult<Bound<'_, PyArray3<i32>>> {
-    let array = Array3::from_shape_vec((n_rows, width, 2), spans.into_flattened());
-    Ok(array.map_err(|e| shape_error(py, &e))?.into_pyarray(py))
+/// Part of some memory, which is moved.
+fn flat<T: Element>(py: Python<'_>, memory: Vec<T>, part: Range<usize>) -> PyResult<Bound<'_, PyArray1<T>>> {
+    let (start, end) = (part.start as isize, part.end as isize);
+    Ok(memory.into_pyarray(py).get_item(PySlice::new(py, start, end, 1))?.cast_into()?)
 }
 
 /// Cannot happen while `batch` keeps its promise about lengths; an error all the same, never a panic.
