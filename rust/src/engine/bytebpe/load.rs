@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::merge::{Merges, UNUSED};
+use super::pairs::{FIRST_MERGE, NONE};
 use super::pattern::Pattern;
 use crate::engine::definition::{Definition, Entry, kind};
 
@@ -217,6 +218,9 @@ impl Model<'_> {
         let n_ids = ids.values().max().map_or(0, |&id| id as usize + 1);
         if ids.len() != self.vocab.0.len() || n_ids > 4 * ids.len() || has_equals(ids.values(), n_ids) {
             return Err("its vocabulary has entries or ids twice, or large gaps".into());
+        }
+        if self.merges.len() as u32 >= NONE - FIRST_MERGE {
+            return Err("it has more merges than the byte-level engine can number".into());
         }
         let byte_ids = byte_ids(&ids)?;
         let mut merges = Vec::with_capacity(self.merges.len());

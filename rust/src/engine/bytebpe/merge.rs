@@ -1,80 +1,42 @@
 //! Byte-pair encoding of one word.
 //!
-//! Tokens have a number of their own here: a byte its value, and what a merge makes 256 and the rank of the (first) merge that makes it.
-//! So the table of pairs has one number for rank and result.
+//! Three ways to the same tokens: a word that is a token is looked up, other short words are merged in a [`block`], and long words block
+//! by block (see [`Merges::merge_long`]). All three need merges of which each makes another token, of parts that come before it; others
+//! go through the [`queue`], as in `tokenizers`.
+//!
+//! Why a long word may be read in parts: all that merging does is to join the best pair, leftmost of equals, until there is none. Where
+//! no merge reaches across some place, both sides of it are merged as if alone. So tokens are those of a word exactly where every two
+//! neighbours are the tokens of what they cover together: the first merge across a border would have happened between those two as well.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-/// No merge.
-pub const NONE: u32 = u32::MAX;
+use super::block;
+use super::entries::{Entries, LONGEST_BYTES, Word};
+use super::pairs::{FIRST_MERGE, NONE, Pairs};
+use super::queue;
 
 /// In place of the id of a byte that is in no text.
 pub const UNUSED: u32 = u32::MAX;
 
-/// Numbers of the tokens that merges make start here.
-pub const FIRST_MERGE: u32 = 256;
-
-/// Longest word that is merged by looking for the best pair again and again: quadratic, but without any memory but the stack.
-const SHORT_BYTES: usize = 64;
+/// Tokens that end so near the end of a block are not settled: what follows would change them.
+const UNSETTLED_BYTES: usize = 48;
 
 /// The merges of a model.
 #[derive(Debug)]
 pub struct Merges {
-    /// By left and right byte: most look-ups are of two bytes.
-    of_bytes: Box<[u32]>,
-    of_others: PairTable,
-    /// By merge: the number of what it makes.
+    pairs: Pairs,
+    /// By merge: what it is made of, and the number of what it makes.
+    parts: Vec<[u32; 2]>,
     made: Vec<u32>,
-    /// By number: the id in the vocabulary.
+    /// By number: the id in the vocabulary, and how many bytes it has.
     ids: Vec<u32>,
-    /// Every token is made by one merge at most, so that numbers say when they are made.
-    is_unique: bool,
-}
-
-/// A flat hash table from pairs of tokens to merges.
-#[derive(Debug)]
-struct PairTable {
-    slots: Vec<(u64, u32)>,
-    shift: u32,
-}
-
-const FREE: u64 = u64::MAX;
-
-impl PairTable {
-    fn new(n_pairs: usize) -> Self {
-        let n_slots = (n_pairs * 2).next_power_of_two().max(16);
-        Self { slots: vec![(FREE, NONE); n_slots], shift: 64 - n_slots.trailing_zeros() }
-    }
-
-    #[inline]
-    fn slot(&self, key: u64) -> usize {
-        let mut slot = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
-        while self.slots[slot].0 != key && self.slots[slot].0 != FREE {
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        slot
-    }
-
-    fn insert(&mut self, left: u32, right: u32, merge: u32) {
-        let key = pair_key(left, right);
-        let slot = self.slot(key);
-        self.slots[slot] = (key, merge);
-    }
-
-    #[inline]
-    fn get(&self, left: u32, right: u32) -> u32 {
-        self.slots[self.slot(pair_key(left, right))].1
-    }
-}
-
-fn pair_key(left: u32, right: u32) -> u64 {
-    u64::from(left) << 32 | u64::from(right)
+    lengths: Vec<u32>,
+    words: Entries,
+    /// Every merge makes another token, of parts with lower numbers.
+    is_plain: bool,
 }
 
 impl Merges {
     /// From ids of bytes, and of left part, right part and result of the merges in the order of their ranks. Of equal pairs the last
-    /// counts. Ids are below `n_ids`.
+    /// counts. Ids are below `n_ids`, and all numbers below [`NONE`].
     pub fn new(byte_ids: &[u32; 256], merges: &[[u32; 3]], n_ids: usize) -> Self {
         let mut numbers = vec![NONE; n_ids];
         for (&id, byte) in byte_ids.iter().zip(0..) {
@@ -82,156 +44,152 @@ impl Merges {
                 numbers[id as usize] = byte;
             }
         }
-        let (mut ids, mut made, mut is_unique) = (byte_ids.to_vec(), Vec::with_capacity(merges.len()), true);
+        let (mut ids, mut made, mut is_plain) = (byte_ids.to_vec(), Vec::with_capacity(merges.len()), true);
         for (&[_, _, id], number) in merges.iter().zip(FIRST_MERGE..) {
-            is_unique &= numbers[id as usize] == NONE;
+            is_plain &= numbers[id as usize] == NONE;
             if numbers[id as usize] == NONE {
                 numbers[id as usize] = number;
             }
             made.push(numbers[id as usize]);
             ids.push(id);
         }
-        let mut all = Self { of_bytes: vec![NONE; 1 << 16].into(), of_others: PairTable::new(merges.len()), made, ids, is_unique };
-        for (&[left, right, _], number) in merges.iter().zip(FIRST_MERGE..) {
+        let parts: Vec<[u32; 2]> = merges.iter().map(|&[left, right, _]| [numbers[left as usize], numbers[right as usize]]).collect();
+        let mut pairs = Pairs::new(merges.len());
+        for (&[left, right], number) in parts.iter().zip(FIRST_MERGE..) {
             // What no merge makes cannot be merged.
-            match (numbers[left as usize], numbers[right as usize]) {
-                (NONE, _) | (_, NONE) => {}
-                (left @ 0..FIRST_MERGE, right @ 0..FIRST_MERGE) => all.of_bytes[(left << 8 | right) as usize] = number,
-                (left, right) => all.of_others.insert(left, right, number),
+            if left != NONE && right != NONE {
+                pairs.insert(left, right, number);
+                is_plain &= left < number && right < number;
             }
+        }
+        let mut all = Self { pairs, parts, made, ids, lengths: vec![1; 256], words: Entries::new(0), is_plain };
+        if is_plain {
+            all.find_words();
         }
         all
     }
 
-    /// The merge of a pair, as 256 and its rank.
-    #[inline]
-    fn get(&self, left: u32, right: u32) -> u32 {
-        if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.of_others.get(left, right) }
+    /// Finds the tokens that their own bytes become, and how long they are.
+    fn find_words(&mut self) {
+        let mut words: Vec<Option<Word>> = (0..=255).map(|byte| Some(Word::new(&[byte]))).collect();
+        let mut is_made = vec![true; 256];
+        for (&[left, right], number) in self.parts.iter().zip(FIRST_MERGE..) {
+            // A token that is never made has no use for anything here.
+            let can_be = left < number && right < number && is_made[left as usize] && is_made[right as usize];
+            is_made.push(can_be && self.stay_apart(left, right, number));
+            let [left, right] = if can_be { [left as usize, right as usize] } else { [0, 0] };
+            words.push(words[left].and_then(|word| word.joined(words[right]?)));
+            self.lengths.push(self.lengths[left].saturating_add(self.lengths[right]));
+        }
+        self.words = Entries::new(words.iter().filter(|word| word.is_some()).count());
+        for ((&word, is_made), number) in words.iter().zip(is_made).zip(0..) {
+            if let (Some(word), true) = (word, is_made) {
+                self.words.insert(word, number);
+            }
+        }
     }
 
-    /// What a merge makes.
-    fn made(&self, merge: u32) -> u32 {
-        self.made[(merge - FIRST_MERGE) as usize]
+    /// Does no merge up to `last` join some of what becomes `left` with some of what becomes `right`, next to it?
+    ///
+    /// Goes back through what stood beside the border, latest first. A pair there is merged if its merge comes before those that take
+    /// its left or its right token away; of equals the left one comes first.
+    fn stay_apart(&self, mut left: u32, mut right: u32, last: u32) -> bool {
+        let (mut left_gone, mut right_gone) = (last, last);
+        loop {
+            let merge = self.pairs.get(left, right);
+            if merge < left_gone && merge <= right_gone {
+                return false;
+            }
+            if left.max(right) < FIRST_MERGE {
+                return true;
+            }
+            if left > right {
+                (left_gone, left) = (left, self.parts[(left - FIRST_MERGE) as usize][1]);
+            } else {
+                (right_gone, right) = (right, self.parts[(right - FIRST_MERGE) as usize][0]);
+            }
+        }
     }
 
     /// Calls `emit` with the id and length of every token of a word.
     #[inline]
     pub fn merge(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
-        if word.len() <= SHORT_BYTES && self.is_unique {
-            self.merge_short(word, &mut emit);
+        if word.len() <= LONGEST_BYTES {
+            let number = self.words.get(Word::new(word));
+            if number != NONE {
+                return emit(self.ids[number as usize], word.len());
+            }
+        }
+        if !self.is_plain {
+            return self.merge_by_queue(word, emit);
+        }
+        let mut emit = |number: u32, length| emit(self.ids[number as usize], length);
+        if word.len() <= block::MOST_BYTES {
+            block::merge(&self.pairs, word, &mut emit);
         } else {
-            self.merge_any(word, &mut emit);
+            self.merge_long(word, &mut emit);
         }
     }
 
-    /// The best pair, leftmost of equals, until there is none. For unique results only, where merges are in order of their results.
-    fn merge_short(&self, word: &[u8], emit: &mut impl FnMut(u32, usize)) {
-        let (mut tokens, mut starts, mut merges) = ([0_u32; SHORT_BYTES], [0_u8; SHORT_BYTES + 1], [NONE; SHORT_BYTES]);
-        let mut n = word.len();
-        for (i, &byte) in word.iter().enumerate() {
-            (tokens[i], starts[i]) = (u32::from(byte), i as u8);
-        }
-        for i in 1..n {
-            merges[i - 1] = self.of_bytes[usize::from(word[i - 1]) << 8 | usize::from(word[i])];
-        }
-        starts[n] = n as u8;
-        loop {
-            let (mut best, mut at) = (NONE, 0);
-            for (i, &merge) in merges[..n].iter().enumerate() {
-                if merge < best {
-                    (best, at) = (merge, i);
+    /// As [`Merges::merge`], for merges of any kind.
+    pub fn merge_by_queue(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
+        queue::merge(&self.pairs, &self.made, word).each(|number, length| emit(self.ids[number as usize], length));
+    }
+
+    /// Calls `emit` with number and length of every token of a word of any length, in time that is linear in it.
+    ///
+    /// Reads a block, keeps its tokens but for the last, and goes on at the seam, where those end. A block that does not fit to what comes
+    /// before the seam shows that this was not settled: tokens are taken back and the block read from there, twice as many and twice as
+    /// far each time it fails; in the end that is the whole word.
+    fn merge_long(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
+        let mut tokens: Vec<u32> = Vec::with_capacity(word.len() / 4);
+        let mut read = Vec::new();
+        let (mut start, mut seam) = (0, 0);
+        let (mut n_back, mut n_ahead) = (1, 2 * UNSETTLED_BYTES);
+        while start < word.len() {
+            let end = word.len().min((start + block::MOST_BYTES).max(seam + n_ahead));
+            read.clear();
+            self.read_block(&word[start..end], &mut read);
+            let fits = match (tokens.last(), read.first()) {
+                (Some(&last), Some(&first)) => self.stay_apart(last, first, NONE),
+                _ => true,
+            };
+            if fits {
+                let n_unsettled = if end == word.len() { 0 } else { UNSETTLED_BYTES.max(n_ahead / 8) };
+                start += self.keep(&read, end - start - n_unsettled, &mut tokens);
+                if start > seam {
+                    (seam, n_back, n_ahead) = (start, 1, 2 * UNSETTLED_BYTES);
+                    continue;
                 }
             }
-            if best == NONE {
+            let taken_back = tokens.split_off(tokens.len().saturating_sub(n_back));
+            start -= taken_back.iter().map(|&token| self.lengths[token as usize] as usize).sum::<usize>();
+            (n_back, n_ahead) = (n_back * 2, n_ahead * 2);
+        }
+        for number in tokens {
+            emit(number, self.lengths[number as usize] as usize);
+        }
+    }
+
+    /// Moves the tokens that end within `n_settled` bytes, and returns how many bytes they cover.
+    fn keep(&self, read: &[u32], n_settled: usize, tokens: &mut Vec<u32>) -> usize {
+        let mut n_bytes = 0;
+        for &token in read {
+            let length = self.lengths[token as usize] as usize;
+            if n_bytes + length > n_settled {
                 break;
             }
-            tokens[at] = best;
-            tokens.copy_within(at + 2..n, at + 1);
-            merges.copy_within(at + 1..n, at);
-            starts.copy_within(at + 2..=n, at + 1);
-            n -= 1;
-            if at > 0 {
-                merges[at - 1] = self.get(tokens[at - 1], best);
-            }
-            merges[at] = if at + 1 < n { self.get(best, tokens[at + 1]) } else { NONE };
+            n_bytes += length;
+            tokens.push(token);
         }
-        for i in 0..n {
-            emit(self.ids[tokens[i] as usize], usize::from(starts[i + 1] - starts[i]));
-        }
+        n_bytes
     }
 
-    /// As `Word::merge_all` of `tokenizers`, stale entries of its queue included: one that would make the same token of other parts counts.
-    fn merge_any(&self, word: &[u8], emit: &mut impl FnMut(u32, usize)) {
-        let mut symbols = Symbols::new(word);
-        let mut queue = BinaryHeap::new();
-        for at in 1..word.len() {
-            let merge = self.get(u32::from(word[at - 1]), u32::from(word[at]));
-            if merge != NONE {
-                queue.push(Reverse((merge, at as u32 - 1)));
-            }
-        }
-        while let Some(Reverse((merge, at))) = queue.pop() {
-            let next = symbols.next(at);
-            if symbols.tokens[at as usize] == NONE || next as usize >= word.len() {
-                continue;
-            }
-            let token = self.made(merge);
-            let current = self.get(symbols.tokens[at as usize], symbols.tokens[next as usize]);
-            if current == NONE || self.made(current) != token {
-                continue;
-            }
-            symbols.join(at, next, token);
-            if let Some(before) = symbols.before(at) {
-                let merge = self.get(symbols.tokens[before as usize], token);
-                if merge != NONE {
-                    queue.push(Reverse((merge, before)));
-                }
-            }
-            let after = symbols.next(at);
-            if (after as usize) < word.len() {
-                let merge = self.get(token, symbols.tokens[after as usize]);
-                if merge != NONE {
-                    queue.push(Reverse((merge, at)));
-                }
-            }
-        }
-        symbols.each(|token, length| emit(self.ids[token as usize], length));
-    }
-}
-
-/// The tokens of a word by the byte they start at, and how long they are: at the first byte, for the next, and at the last byte, for the
-/// one before.
-struct Symbols {
-    tokens: Vec<u32>,
-    lengths: Vec<u32>,
-}
-
-impl Symbols {
-    fn new(word: &[u8]) -> Self {
-        Self { tokens: word.iter().map(|&byte| u32::from(byte)).collect(), lengths: vec![1; word.len()] }
-    }
-
-    fn next(&self, at: u32) -> u32 {
-        at + self.lengths[at as usize]
-    }
-
-    fn before(&self, at: u32) -> Option<u32> {
-        (at > 0).then(|| at - self.lengths[at as usize - 1])
-    }
-
-    fn join(&mut self, left: u32, right: u32, token: u32) {
-        let end = self.next(right);
-        self.tokens[right as usize] = NONE;
-        self.tokens[left as usize] = token;
-        self.lengths[left as usize] = end - left;
-        self.lengths[end as usize - 1] = end - left;
-    }
-
-    fn each(&self, mut emit: impl FnMut(u32, usize)) {
-        let mut at = 0;
-        while (at as usize) < self.tokens.len() {
-            emit(self.tokens[at as usize], self.lengths[at as usize] as usize);
-            at = self.next(at);
+    fn read_block(&self, bytes: &[u8], read: &mut Vec<u32>) {
+        if bytes.len() <= block::MOST_BYTES {
+            block::merge(&self.pairs, bytes, |token, _| read.push(token));
+        } else {
+            queue::merge(&self.pairs, &self.made, bytes).each(|token, _| read.push(token));
         }
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! A word is a match of the pre-tokenizer's regular expression; where NFC may change something, a few of them (see [`region`]).
 
+mod block;
 mod classes;
+mod entries;
 mod load;
 mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod pairs;
 mod pattern;
+mod queue;
 mod region;
 mod split;
 #[cfg(test)]

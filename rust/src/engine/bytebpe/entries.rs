@@ -1,0 +1,131 @@
+//! Words that are one token: over half of the words seen for the first time are, and one look at memory tells.
+
+use super::pairs::NONE;
+
+/// Longest word that is looked for.
+pub const LONGEST_BYTES: usize = 13;
+
+/// Bits of a word's bytes, of these and its length, and of a number.
+const BYTES_BITS: u32 = 8 * LONGEST_BYTES as u32;
+const WORD_BITS: u32 = BYTES_BITS + 4;
+const NUMBER_BITS: u32 = 128 - WORD_BITS;
+
+/// A slot without a word.
+const FREE: u128 = u128::MAX;
+
+/// The numbers of tokens by their bytes, where the token is what becomes of these bytes.
+#[derive(Debug)]
+pub struct Entries {
+    /// The bytes, their number and the number of the token, from the lowest bits up; linear probing.
+    slots: Vec<u128>,
+    shift: u32,
+}
+
+/// The bytes and length of a short word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word(u128);
+
+impl Word {
+    /// Of no more than [`LONGEST_BYTES`].
+    #[inline]
+    pub fn new(word: &[u8]) -> Self {
+        let half = |bytes: &[u8]| u64::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or_default()));
+        let bytes = match (word.first_chunk::<8>(), word.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (word.len() - 8))
+            }
+            _ => match (word.first_chunk::<4>(), word.last_chunk::<4>()) {
+                (Some(first), Some(last)) => {
+                    u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * (word.len() - 4))
+                }
+                _ => u128::from(half(word)),
+            },
+        };
+        Self(bytes | (word.len() as u128) << BYTES_BITS)
+    }
+
+    /// Both, one after the other, where that is not too long.
+    pub fn joined(self, other: Self) -> Option<Self> {
+        let n_bytes = self.n_bytes() + other.n_bytes();
+        let bytes = self.bytes() | other.bytes() << (8 * self.n_bytes());
+        (n_bytes as usize <= LONGEST_BYTES).then_some(Self(bytes | u128::from(n_bytes) << BYTES_BITS))
+    }
+
+    fn bytes(self) -> u128 {
+        self.0 & ((1 << BYTES_BITS) - 1)
+    }
+
+    fn n_bytes(self) -> u32 {
+        (self.0 >> BYTES_BITS) as u32
+    }
+}
+
+impl Entries {
+    /// No words, with room for these.
+    pub fn new(n_words: usize) -> Self {
+        let n_slots = (n_words * 2).next_power_of_two().max(16);
+        Self { slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+    }
+
+    /// A word that is not there yet; one whose number does not fit is left out.
+    pub fn insert(&mut self, word: Word, number: u32) {
+        if number >= (1 << NUMBER_BITS) - 1 {
+            return;
+        }
+        let mut slot = self.first_slot(word);
+        while self.slots[slot] != FREE {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        self.slots[slot] = word.0 | u128::from(number) << WORD_BITS;
+    }
+
+    /// The token that is this word, or [`NONE`].
+    #[inline]
+    pub fn get(&self, word: Word) -> u32 {
+        let mut slot = self.first_slot(word);
+        loop {
+            let found = self.slots[slot];
+            if found & ((1 << WORD_BITS) - 1) == word.0 {
+                return (found >> WORD_BITS) as u32;
+            }
+            if found == FREE {
+                return NONE;
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    #[inline]
+    fn first_slot(&self, word: Word) -> usize {
+        let product = u128::from(word.0 as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((word.0 >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03);
+        ((product as u64 ^ (product >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_found_and_no_other_is() {
+        let bytes: Vec<u8> = (0..LONGEST_BYTES as u8).collect();
+        let mut entries = Entries::new(LONGEST_BYTES);
+        (1..=LONGEST_BYTES).for_each(|length| entries.insert(Word::new(&bytes[..length]), length as u32));
+        for length in 1..=LONGEST_BYTES {
+            assert_eq!(entries.get(Word::new(&bytes[..length])), length as u32);
+            assert_eq!(entries.get(Word::new(&bytes[1..length])), NONE);
+        }
+        assert_eq!(entries.get(Word::new(b"\0\0")), NONE, "zeros count");
+    }
+
+    #[test]
+    fn words_join_as_their_bytes_do() {
+        let bytes: Vec<u8> = (1..=14).collect();
+        for start in 1..13 {
+            for end in start + 1..=14 {
+                let joined = Word::new(&bytes[..start]).joined(Word::new(&bytes[start..end]));
+                assert_eq!(joined, (end <= LONGEST_BYTES).then(|| Word::new(&bytes[..end.min(LONGEST_BYTES)])));
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which merge takes a pair of tokens.
+//!
+//! Tokens have a number of their own here: a byte its value, and what a merge makes 256 and the rank of the (first) merge that makes it.
+//! So one number is rank and result, and a pair with its merge fits into 8 bytes: merging waits for this table to come from memory, and
+//! half the bytes are half the waiting.
+
+/// Numbers of the tokens that merges make start here.
+pub const FIRST_MERGE: u32 = 256;
+
+/// Bits of a number: three of them fit into a slot.
+pub const NUMBER_BITS: u32 = 21;
+
+/// No merge; all numbers are below.
+pub const NONE: u32 = (1 << NUMBER_BITS) - 1;
+
+/// A slot without a pair, whose merge is [`NONE`].
+const FREE: u64 = u64::MAX;
+
+/// The merges by their pairs.
+#[derive(Debug)]
+pub struct Pairs {
+    /// By left and right byte: most look-ups are of two bytes.
+    of_bytes: Box<[u32]>,
+    /// Left, right and merge, from the highest bits down; linear probing.
+    slots: Vec<u64>,
+    shift: u32,
+}
+
+impl Pairs {
+    /// A table without pairs, for up to `n_pairs`.
+    pub fn new(n_pairs: usize) -> Self {
+        let n_slots = (n_pairs * 2).next_power_of_two().max(16);
+        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+    }
+
+    /// Of equal pairs the last counts.
+    pub fn insert(&mut self, left: u32, right: u32, merge: u32) {
+        if (left | right) < FIRST_MERGE {
+            self.of_bytes[(left << 8 | right) as usize] = merge;
+            return;
+        }
+        let pair = pair(left, right);
+        let mut slot = self.first_slot(pair);
+        while self.slots[slot] != FREE && self.slots[slot] >> NUMBER_BITS != pair {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        self.slots[slot] = pair << NUMBER_BITS | u64::from(merge);
+    }
+
+    /// The merge of a pair, or [`NONE`].
+    #[inline]
+    pub fn get(&self, left: u32, right: u32) -> u32 {
+        if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.of_others(pair(left, right)) }
+    }
+
+    /// The merge of a pair of bytes, or [`NONE`].
+    #[inline]
+    pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
+        self.of_bytes[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    #[inline]
+    fn of_others(&self, pair: u64) -> u32 {
+        let mut slot = self.first_slot(pair);
+        loop {
+            let found = self.slots[slot];
+            if found >> NUMBER_BITS == pair || found == FREE {
+                return found as u32 & NONE;
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    #[inline]
+    fn first_slot(&self, pair: u64) -> usize {
+        (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+}
+
+#[inline]
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << NUMBER_BITS | u64::from(right)
+}
