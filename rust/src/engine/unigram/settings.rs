@@ -8,7 +8,7 @@ use tokenizers::normalizers::Precompiled;
 
 use super::chars::{Classes, MARKER, Words as Kind};
 use super::normalize::Normalizer;
-use super::viterbi::Pieces;
+use super::pieces::Pieces;
 use crate::engine::definition::{Definition, Entry, kind};
 
 /// Where `Metaspace` puts a marker before a text.
