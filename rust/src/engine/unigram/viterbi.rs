@@ -2,7 +2,7 @@
 //! and of equal ones the first.
 
 use super::chars::MARKER;
-use super::pieces::{Pieces, Walk};
+use super::pieces::{Pieces, Unit, Walk};
 use crate::engine::Tokens;
 
 /// Bytes after a marker that are segmented on the stack; few words are longer than the first number.
@@ -47,10 +47,13 @@ impl End {
 
     /// No score is as low as that of [`NO_END`], so the first path is always better.
     #[inline]
-    fn offer(&mut self, score: f64, start: usize, id: u32) {
-        if score > self.score {
-            *self = Self { score, start: start as u32, id };
-        }
+    fn offer(&mut self, score: f64, path: Path, id: u32) {
+        let score = score + path.score;
+        let is_better = score > self.score;
+        // Without a branch: whether a piece ends here is not to be predicted.
+        self.score = if is_better { score } else { self.score };
+        self.start = if is_better { path.at } else { self.start };
+        self.id = if is_better { id } else { self.id };
     }
 }
 
@@ -58,10 +61,8 @@ impl End {
 #[derive(Clone, Copy)]
 struct Path {
     score: f64,
-    /// Where it ends, among the ends.
-    at: usize,
-    /// How many bytes the next character has.
-    n_char_bytes: usize,
+    /// Where it ends.
+    at: u32,
 }
 
 impl Pieces {
@@ -69,37 +70,54 @@ impl Pieces {
     /// starts at end `n_before`.
     #[inline]
     pub fn extend(&self, text: &[u8], at: usize, n_before: usize, ends: &mut [End]) -> usize {
-        let rest = &text[at..];
-        let here = n_before + at;
-        let path = Path { score: ends[here].score, at: here, n_char_bytes: char_bytes(rest[0]) };
-        let ends = &mut ends[here + 1..][..rest.len()];
-        if !self.extend_from(self.root(), rest, path, ends) {
-            ends[path.n_char_bytes - 1].offer(self.unknown_score + path.score, here, self.unknown_id);
+        let (text, here) = (&text[at..], n_before + at);
+        let path = Path { score: ends[here].score, at: here as u32 };
+        let ends = &mut ends[here + 1..];
+        let n_char_bytes = char_bytes(text[0]);
+        if !self.extend_by_pieces(path, text, n_char_bytes, ends) {
+            ends[n_char_bytes - 1].offer(self.unknown_score, path, self.unknown_id);
         }
-        at + path.n_char_bytes
+        at + n_char_bytes
     }
 
-    /// Extends a path by every piece that `text` starts with, and says whether its first character is one; `ends` are those after its
-    /// first byte, its second and so on.
+    /// Extends a path by every piece that `text` starts with, and says whether its first character is one; the first end is that after
+    /// its first byte.
     #[inline]
-    fn extend_from(&self, mut walk: Walk, text: &[u8], path: Path, ends: &mut [End]) -> bool {
-        let mut is_known = false;
-        let mut offer = |end: &mut End, n_bytes: usize, score: f64, id: u32| {
-            end.offer(score + path.score, path.at, id);
-            is_known |= n_bytes == path.n_char_bytes && score > f64::NEG_INFINITY;
-        };
-        for i in 0..text.len().min(ends.len()) {
-            let Some(unit) = self.step(walk, text[i]) else { break };
+    fn extend_by_pieces(&self, path: Path, text: &[u8], n_char_bytes: usize, ends: &mut [End]) -> bool {
+        let (mut walk, mut is_known) = (self.root(), false);
+        for i in 0..n_char_bytes {
+            let Some(unit) = self.step(walk, text[i]) else { return false };
             if unit.is_tailed() {
-                if let Some(n_tail) = self.tail(unit, &text[i + 1..]) {
-                    offer(&mut ends[i + n_tail], i + 1 + n_tail, unit.score, unit.id());
-                }
-                break;
+                return self.extend_by_tail(path, unit, &text[i + 1..], &mut ends[i..]) == Some(n_char_bytes - i - 1);
             }
-            offer(&mut ends[i], i + 1, unit.score, unit.id());
+            ends[i].offer(unit.score, path, unit.id());
+            (walk, is_known) = (unit.walk(), unit.is_piece());
+        }
+        self.extend_from(path, walk, &text[n_char_bytes..], &mut ends[n_char_bytes..]);
+        is_known
+    }
+
+    /// Extends a path by every piece that goes on from some node as `text` does.
+    #[inline]
+    fn extend_from(&self, path: Path, mut walk: Walk, text: &[u8], ends: &mut [End]) {
+        for (i, &byte) in text[..text.len().min(ends.len())].iter().enumerate() {
+            let Some(unit) = self.step(walk, byte) else { return };
+            if unit.is_tailed() {
+                self.extend_by_tail(path, unit, &text[i + 1..], &mut ends[i..]);
+                return;
+            }
+            ends[i].offer(unit.score, path, unit.id());
             walk = unit.walk();
         }
-        is_known
+    }
+
+    /// Extends a path by the piece whose rest is the tail of a node, where the text goes on like it, and returns the tail's bytes. The
+    /// first end is that of the node.
+    #[inline]
+    fn extend_by_tail(&self, path: Path, unit: &Unit, text: &[u8], ends: &mut [End]) -> Option<usize> {
+        let n_bytes = self.tail(unit, text)?;
+        ends[n_bytes].offer(unit.score, path, unit.id());
+        Some(n_bytes)
     }
 
     /// Appends the tokens of a text of at most [`SHORT_BYTES`] and a marker before it where `is_marked`; `span` says where a range of it
@@ -123,8 +141,9 @@ impl Pieces {
             let marker = self.marker;
             let known = marker.is_piece().then(|| (marker.score, marker.id()));
             let (score, id) = known.unwrap_or((self.unknown_score, self.unknown_id));
-            ends[1].offer(score, 0, id);
-            self.extend_from(marker.walk(), text, Path { score: 0.0, at: 0, n_char_bytes: 0 }, &mut ends[2..]);
+            let path = Path { score: 0.0, at: 0 };
+            ends[1].offer(score, path, id);
+            self.extend_from(path, marker.walk(), text, &mut ends[2..]);
         }
         let mut at = 0;
         while at < text.len() {
