@@ -1,6 +1,7 @@
 //! A `tokenizer.json`, as far as the fast engines need it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -27,6 +28,18 @@ pub struct Definition<'d> {
     pub pre_tokenizer: Value,
     /// Vocabulary and what belongs to it.
     pub model: &'d RawValue,
+    /// What more than one reader asks for is read once.
+    model_fields: OnceCell<Object<'d>>,
+    pieces: OnceCell<Vec<Piece<'d>>>,
+}
+
+/// An entry of a vocabulary that is a list.
+#[derive(Debug)]
+pub struct Piece<'d> {
+    pub content: Cow<'d, str>,
+    pub score: f64,
+    /// The score as it stands there.
+    pub digits: &'d RawValue,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +83,8 @@ impl<'d> Definition<'d> {
             pre_tokenizer: field(&fields, "pre_tokenizer")?.unwrap_or_default(),
             model: fields.get("model").ok_or("it has no model")?,
             fields,
+            model_fields: OnceCell::new(),
+            pieces: OnceCell::new(),
         })
     }
 
@@ -105,6 +120,34 @@ impl<'d> Definition<'d> {
     /// What is missing, or of another kind.
     pub fn model<M: Deserialize<'d>>(&self) -> Result<M, String> {
         serde_json::from_str(self.model.get()).map_err(|error| error.to_string())
+    }
+
+    /// The model, its fields not read.
+    ///
+    /// # Errors
+    /// Where it is no object.
+    pub fn model_fields(&self) -> Result<&Object<'d>, String> {
+        if let Some(fields) = self.model_fields.get() {
+            return Ok(fields);
+        }
+        let fields = self.model()?;
+        Ok(self.model_fields.get_or_init(|| fields))
+    }
+
+    /// The vocabulary of a model where it is a list of pieces and scores.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn pieces(&self) -> Result<&[Piece<'d>], String> {
+        if let Some(pieces) = self.pieces.get() {
+            return Ok(pieces);
+        }
+        let vocab: Vec<(Entry<'d>, &'d RawValue)> = field(self.model_fields()?, "vocab")?.ok_or("its model has no vocabulary")?;
+        let piece = |(content, digits): (Entry<'d>, &'d RawValue)| {
+            serde_json::from_str(digits.get()).map(|score| Piece { content: content.0, score, digits })
+        };
+        let pieces = vocab.into_iter().map(piece).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        Ok(self.pieces.get_or_init(|| pieces))
     }
 
     /// Refuses added tokens that are looked for in normalized text, where normalization is part of reading a word.

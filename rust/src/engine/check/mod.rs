@@ -73,8 +73,8 @@ impl Reference {
         let before_model = engine(definition, parse(NO_MODEL)?, specials)?;
         let words = guarded(|| words(before_model.tokenizer(), texts))?;
         let needed = Needed(Substrings::of(&words).and(definition.added_token_ids().map(|(content, _)| content)));
-        let model: Model<'_> = definition.model()?;
-        let Reduced { changed, entries } = reduced(&model, &needed)?;
+        let model = definition.model_fields()?;
+        let Reduced { changed, entries } = reduced(definition, model, &needed)?;
         // The next added token that is no entry would be numbered after such a one, which the reduced vocabulary does not show.
         let is_beyond = |id: u32| id as usize >= entries.n_all && entries.ids.contains(&id);
         if let Some((content, _)) = definition.added_token_ids().find(|&(_, id)| is_beyond(id)) {
@@ -141,16 +141,16 @@ fn words(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-fn reduced(model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String> {
+fn reduced(definition: &Definition<'_>, model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String> {
     let kind: Option<String> = field(model, "type")?;
     // A model without a type is what it has the fields of, in this order.
     match kind.as_deref() {
         Some("BPE") => bpe::reduced(model, needed),
         Some("WordPiece") => wordpiece::reduced(model, needed),
-        Some("Unigram") => unigram::reduced(model, needed),
+        Some("Unigram") => unigram::reduced(definition, model, needed),
         None if model.contains_key("merges") => bpe::reduced(model, needed),
         None if model.contains_key("continuing_subword_prefix") => wordpiece::reduced(model, needed),
-        None if model.get("vocab").is_some_and(|vocab| vocab.get().starts_with('[')) => unigram::reduced(model, needed),
+        None if model.get("vocab").is_some_and(|vocab| vocab.get().starts_with('[')) => unigram::reduced(definition, model, needed),
         _ => Err("its model is of a kind whose vocabulary cannot be reduced".into()),
     }
 }

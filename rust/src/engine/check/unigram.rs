@@ -1,25 +1,18 @@
 //! Unigram: looks up parts of a word and byte tokens. An unknown character scores a fixed amount below the lowest score of all entries.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{Changed, Entries, Model, Needed, Reduced, parse, raw};
-use crate::engine::definition::{Entry, field};
-
-/// A piece and its score. The score stays text, so that `tokenizers` reads the very same digits.
-#[derive(Deserialize)]
-struct Piece<'d>(#[serde(borrow)] Entry<'d>, #[serde(borrow)] &'d RawValue);
+use super::{Changed, Entries, Model, Needed, Reduced, raw};
+use crate::engine::definition::{Definition, Piece, field};
 
 /// The model with the entries that are needed, the unknown token and the one of the lowest score. Their order stays, because of equal
 /// contents the last counts; ids are places in the list.
-pub fn reduced(model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String> {
+pub fn reduced(definition: &Definition<'_>, model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String> {
     let unknown: Option<usize> = field(model, "unk_id")?;
-    let vocab = model.get("vocab").ok_or("its model has no vocabulary")?;
-    let pieces: Vec<Piece<'_>> = parse(vocab.get())?;
-    let lowest = lowest(&pieces)?;
-    let is_needed = |id: usize, piece: &Piece<'_>| needed.holds(&piece.0.0) || Some(id) == unknown || id == lowest;
+    let pieces = definition.pieces()?;
+    let lowest = lowest(pieces);
+    let is_needed = |id: usize, piece: &Piece<'_>| needed.holds(&piece.content) || Some(id) == unknown || id == lowest;
     let ids: Vec<u32> = (0..pieces.len()).filter(|&id| is_needed(id, &pieces[id])).map(|id| id as u32).collect();
-    let kept: Vec<_> = ids.iter().map(|&id| &pieces[id as usize]).map(|Piece(content, score)| (&content.0, score)).collect();
+    // The score stays text, so that `tokenizers` reads the very same digits.
+    let kept: Vec<_> = ids.iter().map(|&id| &pieces[id as usize]).map(|piece| (&piece.content, piece.digits)).collect();
     let mut changed = Changed::from([("vocab", raw(&kept)?)]);
     if let Some(unknown) = unknown {
         let place = ids.iter().position(|&id| id as usize == unknown).ok_or("its unknown token is not in its vocabulary")?;
@@ -29,13 +22,12 @@ pub fn reduced(model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String
 }
 
 /// The place of the lowest score.
-fn lowest(pieces: &[Piece<'_>]) -> Result<usize, String> {
+fn lowest(pieces: &[Piece<'_>]) -> usize {
     let mut lowest = (0, f64::INFINITY);
-    for (id, Piece(_, score)) in pieces.iter().enumerate() {
-        let score: f64 = parse(score.get())?;
+    for (id, &Piece { score, .. }) in pieces.iter().enumerate() {
         if score < lowest.1 {
             lowest = (id, score);
         }
     }
-    Ok(lowest.0)
+    lowest.0
 }

@@ -1,6 +1,7 @@
 //! Segments a text of any length that comes character by character, in bounded memory: what all paths share is final.
 
-use super::viterbi::{End, NO_END, Pieces};
+use super::pieces::Pieces;
+use super::viterbi::{End, NO_END, ORIGIN};
 use crate::engine::Tokens;
 
 /// Bytes that are held before the first attempt to find what all paths share.
@@ -40,7 +41,7 @@ impl<'p, 't> Lattice<'p, 't> {
             tokens,
             text: Vec::new(),
             spans: Vec::new(),
-            ends: vec![NO_END],
+            ends: vec![ORIGIN],
             at: 0,
             patience: WINDOW_BYTES,
             unknown: None,
@@ -68,13 +69,14 @@ impl<'p, 't> Lattice<'p, 't> {
         self.text.clear();
         self.spans.clear();
         self.ends.truncate(1);
+        self.ends[0] = ORIGIN; // after windows, the sum up to here stood there
         (self.at, self.patience) = (0, WINDOW_BYTES);
     }
 
     fn extend_to(&mut self, to: usize) {
         self.ends.resize(self.text.len() + 1, NO_END);
         while self.at < to {
-            self.at = self.pieces.extend(&self.text, self.at, &mut self.ends);
+            self.at = self.pieces.extend(&self.text, self.at, 0, &mut self.ends);
         }
     }
 

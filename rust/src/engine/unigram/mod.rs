@@ -3,6 +3,7 @@
 mod chars;
 mod lattice;
 mod normalize;
+mod pieces;
 mod settings;
 mod split;
 #[cfg(test)]
@@ -12,9 +13,10 @@ mod viterbi;
 use self::chars::{MARKER, Words as Kind};
 use self::lattice::Lattice;
 use self::normalize::Normalizer;
+use self::pieces::Pieces;
 use self::settings::{Prepend, Settings};
 use self::split::Splitter;
-use self::viterbi::{Pieces, SHORT_BYTES};
+use self::viterbi::SHORT_BYTES;
 use super::Tokens;
 use super::definition::Definition;
 use super::words::{Edge, Stretch, WordModel, Words};
@@ -75,7 +77,7 @@ impl Unigram {
             }
             Kind::BetweenBlanks => 0,
         };
-        if bytes.len() - n_blanks + MARKER.len_utf8() > SHORT_BYTES {
+        if bytes.len() - n_blanks > SHORT_BYTES {
             return None;
         }
         let is_plain = bytes[n_blanks..].iter().all(|&byte| byte < 128 && classes.of_ascii(byte).is_plain())
@@ -85,19 +87,13 @@ impl Unigram {
 
     fn read_plain(&self, word: &[u8], plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
         let &Plain { n_blanks, n_first } = plain;
-        if n_blanks == 0 && !is_marked {
-            return self.pieces.short(word, |start, end| (start as u32, end as u32), tokens);
-        }
-        let mut text = [0; SHORT_BYTES];
-        let n_marker = MARKER.encode_utf8(&mut text).len();
-        let n_bytes = n_marker + word.len() - n_blanks;
-        text[n_marker..n_bytes].copy_from_slice(&word[n_blanks..]);
+        let at = |at: usize| at - 1 + n_blanks;
         let span = |start: usize, end: usize| {
-            let from = if start == 0 { 0 } else { start - n_marker + n_blanks };
-            let to = if end == n_marker { n_first } else { end - n_marker + n_blanks };
+            let from = if start == 0 { 0 } else { at(start) };
+            let to = if end == 1 { n_first } else { at(end) };
             (from as u32, to as u32)
         };
-        self.pieces.short(&text[..n_bytes], span, tokens);
+        self.pieces.short(n_blanks > 0 || is_marked, &word[n_blanks..], span, tokens);
     }
 
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {

@@ -8,8 +8,8 @@ use tokenizers::normalizers::Precompiled;
 
 use super::chars::{Classes, MARKER, Words as Kind};
 use super::normalize::Normalizer;
-use super::viterbi::Pieces;
-use crate::engine::definition::{Definition, Entry, kind};
+use super::pieces::Pieces;
+use crate::engine::definition::{Definition, field, kind};
 
 /// Where `Metaspace` puts a marker before a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -39,17 +39,6 @@ struct Metaspace {
     #[serde(default)]
     prepend_scheme: Prepend,
     split: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Model<'d> {
-    #[serde(borrow)]
-    vocab: Vec<(Entry<'d>, f64)>,
-    unk_id: Option<usize>,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
 }
 
 impl Settings {
@@ -94,12 +83,14 @@ impl Settings {
 /// # Errors
 /// Where it is not one that this engine reads.
 pub fn pieces(definition: &Definition<'_>) -> Result<Pieces, String> {
-    let model: Model<'_> = definition.model()?;
-    if model.byte_fallback || model.kind.is_some_and(|kind| kind != "Unigram") {
+    let model = definition.model_fields()?;
+    let kind: Option<String> = field(model, "type")?;
+    if field(model, "byte_fallback")? == Some(true) || kind.is_some_and(|kind| kind != "Unigram") {
         return Err("unigram reads no bytes in place of unknown characters".into());
     }
-    let vocabulary: Vec<(&str, f64)> = model.vocab.iter().map(|(entry, score)| (entry.0.as_ref(), *score)).collect();
-    Pieces::new(&vocabulary, model.unk_id)
+    let unknown_id: Option<usize> = field(model, "unk_id")?;
+    let vocabulary: Vec<(&str, f64)> = definition.pieces()?.iter().map(|piece| (piece.content.as_ref(), piece.score)).collect();
+    Pieces::new(&vocabulary, unknown_id)
 }
 
 /// The prepend scheme, and whether white space splits before.
