@@ -1,5 +1,7 @@
 //! Segments a text of any length that comes character by character, in bounded memory: what all paths share is final.
 
+use std::cell::Cell;
+
 use super::pieces::Pieces;
 use super::viterbi::{End, NO_END, ORIGIN};
 use crate::engine::Tokens;
@@ -7,23 +9,44 @@ use crate::engine::Tokens;
 /// Bytes that are held before the first attempt to find what all paths share.
 const WINDOW_BYTES: usize = 4 * 1024;
 
+/// Capacity that a thread keeps for its next text.
+const KEPT_BYTES: usize = 4 * WINDOW_BYTES;
+
+thread_local! {
+    /// Memory for the next text of this thread: most texts are a word, and asking for memory would take longer than reading it.
+    static AT_REST: Cell<Memory> = Cell::default();
+}
+
 /// A text on its way to tokens.
 #[derive(Debug)]
 pub struct Lattice<'p, 't> {
     pieces: &'p Pieces,
     tokens: &'t mut Tokens,
+    memory: Memory,
+    /// Paths are extended up to here.
+    at: usize,
+    /// Bytes held before the next attempt.
+    patience: usize,
+    unknown: Option<Unknown>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     /// Not final yet.
     text: Vec<u8>,
     /// Where each byte of it came from.
     spans: Vec<(u32, u32)>,
     /// One for each byte and one more.
     ends: Vec<End>,
-    /// Paths are extended up to here.
-    at: usize,
-    /// Bytes held before the next attempt.
-    patience: usize,
-    unknown: Option<Unknown>,
     path: Vec<(usize, usize, u32)>,
+}
+
+impl Drop for Lattice<'_, '_> {
+    fn drop(&mut self) {
+        if self.memory.text.capacity() <= KEPT_BYTES {
+            AT_REST.set(std::mem::take(&mut self.memory));
+        }
+    }
 }
 
 /// A run of unknown pieces that may go on.
@@ -36,17 +59,12 @@ struct Unknown {
 
 impl<'p, 't> Lattice<'p, 't> {
     pub fn new(pieces: &'p Pieces, tokens: &'t mut Tokens) -> Self {
-        Self {
-            pieces,
-            tokens,
-            text: Vec::new(),
-            spans: Vec::new(),
-            ends: vec![ORIGIN],
-            at: 0,
-            patience: WINDOW_BYTES,
-            unknown: None,
-            path: Vec::new(),
-        }
+        let mut memory = AT_REST.take();
+        memory.text.clear();
+        memory.spans.clear();
+        memory.ends.clear();
+        memory.ends.push(ORIGIN);
+        Self { pieces, tokens, memory, at: 0, patience: WINDOW_BYTES, unknown: None }
     }
 
     /// One character more.
@@ -54,46 +72,46 @@ impl<'p, 't> Lattice<'p, 't> {
     pub fn push(&mut self, character: char, span: (u32, u32)) {
         let mut bytes = [0; 4];
         let bytes = character.encode_utf8(&mut bytes).as_bytes();
-        self.text.extend_from_slice(bytes);
-        self.spans.extend(std::iter::repeat_n(span, bytes.len()));
-        if self.text.len() >= self.patience {
+        self.memory.text.extend_from_slice(bytes);
+        self.memory.spans.extend(std::iter::repeat_n(span, bytes.len()));
+        if self.memory.text.len() >= self.patience {
             self.settle();
         }
     }
 
     /// The text ends here; another may begin.
     pub fn end(&mut self) {
-        self.extend_to(self.text.len());
-        self.write(self.text.len());
+        self.extend_to(self.memory.text.len());
+        self.write(self.memory.text.len());
         self.write_unknown();
-        self.text.clear();
-        self.spans.clear();
-        self.ends.truncate(1);
-        self.ends[0] = ORIGIN; // after windows, the sum up to here stood there
+        self.memory.text.clear();
+        self.memory.spans.clear();
+        self.memory.ends.truncate(1);
+        self.memory.ends[0] = ORIGIN; // after windows, the sum up to here stood there
         (self.at, self.patience) = (0, WINDOW_BYTES);
     }
 
     fn extend_to(&mut self, to: usize) {
-        self.ends.resize(self.text.len() + 1, NO_END);
+        self.memory.ends.resize(self.memory.text.len() + 1, NO_END);
         while self.at < to {
-            self.at = self.pieces.extend(&self.text, self.at, 0, &mut self.ends);
+            self.at = self.pieces.extend(&self.memory.text, self.at, 0, &mut self.memory.ends);
         }
     }
 
     /// Extends all paths as far as no piece can reach what is not there yet, and writes the tokens that they share.
     #[cold]
     fn settle(&mut self) {
-        self.extend_to(self.text.len() - self.pieces.longest_bytes());
+        self.extend_to(self.memory.text.len() - self.pieces.longest_bytes());
         let shared = self.shared();
         self.write(shared);
-        self.text.drain(..shared);
-        self.spans.drain(..shared);
-        self.ends.drain(..shared);
-        for end in &mut self.ends {
+        self.memory.text.drain(..shared);
+        self.memory.spans.drain(..shared);
+        self.memory.ends.drain(..shared);
+        for end in &mut self.memory.ends {
             end.shift(shared);
         }
         self.at -= shared;
-        self.patience = WINDOW_BYTES.max(2 * self.text.len());
+        self.patience = WINDOW_BYTES.max(2 * self.memory.text.len());
     }
 
     /// The last byte through which every path goes that may still be the best.
@@ -101,13 +119,13 @@ impl<'p, 't> Lattice<'p, 't> {
         let mut is_on_path = vec![false; self.at + 1];
         is_on_path[self.at] = true;
         let mut n_paths = 1;
-        for start in self.ends[self.at + 1..].iter().filter_map(End::start) {
+        for start in self.memory.ends[self.at + 1..].iter().filter_map(End::start) {
             n_paths += usize::from(!std::mem::replace(&mut is_on_path[start], true));
         }
         let mut at = self.at;
         while n_paths > 1 {
             if is_on_path[at]
-                && let Some(start) = self.ends[at].start()
+                && let Some(start) = self.memory.ends[at].start()
             {
                 n_paths -= usize::from(std::mem::replace(&mut is_on_path[start], true));
             }
@@ -118,18 +136,18 @@ impl<'p, 't> Lattice<'p, 't> {
 
     /// Writes the tokens of the best path to byte `end`.
     fn write(&mut self, mut end: usize) {
-        self.path.clear();
-        while let Some(start) = self.ends[end].start() {
-            self.path.push((start, end, self.ends[end].id()));
+        self.memory.path.clear();
+        while let Some(start) = self.memory.ends[end].start() {
+            self.memory.path.push((start, end, self.memory.ends[end].id()));
             end = start;
         }
-        for (start, end, id) in std::mem::take(&mut self.path).into_iter().rev() {
-            let span = (self.spans[start].0, self.spans[end - 1].1);
+        for (start, end, id) in std::mem::take(&mut self.memory.path).into_iter().rev() {
+            let span = (self.memory.spans[start].0, self.memory.spans[end - 1].1);
             if self.pieces.is_unknown(id) {
                 let unknown = self.unknown.get_or_insert(Unknown { span, text: Vec::new() });
                 unknown.span.1 = span.1;
                 if unknown.text.len() <= self.pieces.longest_bytes() {
-                    unknown.text.extend_from_slice(&self.text[start..end]);
+                    unknown.text.extend_from_slice(&self.memory.text[start..end]);
                 }
             } else {
                 self.write_unknown();
