@@ -23,17 +23,41 @@ pub struct Buffer<T> {
 impl<T: Copy + Default> Buffer<T> {
     /// `n` zeros, or whatever the default is.
     pub fn zeroed(n: usize) -> Self {
-        let n_bytes = n * size_of::<T>();
-        let unit = if n_bytes < HUGE_PAGE_BYTES { LINE_BYTES } else { HUGE_PAGE_BYTES };
-        let memory = vec![T::default(); (n_bytes.next_multiple_of(unit) + unit) / size_of::<T>()];
-        let n_before = memory.as_ptr() as usize % unit;
-        let start = if n_before == 0 { 0 } else { (unit - n_before) / size_of::<T>() };
-        let buffer = Self { memory, own: start..start + n };
+        let unit = unit_of::<T>(n);
+        let memory = vec![T::default(); places::<T>(n, unit)];
+        let own = own_part(memory.as_ptr(), n, unit);
         #[cfg(target_os = "linux")]
         if unit == HUGE_PAGE_BYTES {
-            ask_for_huge_pages(&buffer);
+            ask_for_huge_pages(memory[own.clone()].as_ptr(), n);
         }
-        buffer
+        Self { memory, own }
+    }
+
+    /// `n` times this value.
+    pub fn filled(n: usize, value: T) -> Self {
+        let (mut memory, own) = Self::reserved(n);
+        memory.resize(own.end, value);
+        Self { memory, own }
+    }
+
+    /// A copy. For tables that are read here and there: with small pages, each look would miss the processor's table of pages as well.
+    pub fn copied(values: &[T]) -> Self {
+        let (mut memory, own) = Self::reserved(values.len());
+        memory.resize(own.start, T::default());
+        memory.extend_from_slice(values);
+        Self { memory, own }
+    }
+
+    /// Memory for `n` values that is not touched yet, and where in it they go.
+    fn reserved(n: usize) -> (Vec<T>, Range<usize>) {
+        let unit = unit_of::<T>(n);
+        let memory = Vec::<T>::with_capacity(places::<T>(n, unit));
+        let own = own_part(memory.as_ptr(), n, unit);
+        #[cfg(target_os = "linux")]
+        if unit == HUGE_PAGE_BYTES {
+            ask_for_huge_pages(memory.as_ptr().wrapping_add(own.start), n);
+        }
+        (memory, own)
     }
 
     /// Only the first `n`.
@@ -69,11 +93,28 @@ impl<T> DerefMut for Buffer<T> {
     }
 }
 
-/// Of memory that starts at a huge page.
+/// What memory for `n` values is a multiple of.
+fn unit_of<T>(n: usize) -> usize {
+    if n * size_of::<T>() < HUGE_PAGE_BYTES { LINE_BYTES } else { HUGE_PAGE_BYTES }
+}
+
+/// Places among which `n` are sure to start at a unit and to fill whole ones.
+fn places<T>(n: usize, unit: usize) -> usize {
+    ((n * size_of::<T>()).next_multiple_of(unit) + unit) / size_of::<T>()
+}
+
+/// The `n` places from the first one on at which a unit starts.
+fn own_part<T>(memory: *const T, n: usize, unit: usize) -> Range<usize> {
+    let n_past = memory as usize % unit;
+    let start = if n_past == 0 { 0 } else { (unit - n_past) / size_of::<T>() };
+    start..start + n
+}
+
+/// For `n` values that start at a huge page.
 #[cfg(target_os = "linux")]
-fn ask_for_huge_pages<T>(memory: &[T]) {
-    // SAFETY: the range is borrowed, and the advice changes no content. Where it is not taken, nothing is lost.
-    unsafe { libc::madvise(memory.as_ptr().cast_mut().cast(), size_of_val(memory), libc::MADV_HUGEPAGE) };
+fn ask_for_huge_pages<T>(memory: *const T, n: usize) {
+    // SAFETY: the memory is ours, and the advice changes no content. Where it is not taken, nothing is lost.
+    unsafe { libc::madvise(memory.cast_mut().cast(), n * size_of::<T>(), libc::MADV_HUGEPAGE) };
 }
 
 /// Asks for the memory of a value, without waiting for it.
@@ -100,6 +141,7 @@ mod tests {
             assert!(buffer.len() == n && buffer.iter().all(|&value| value == [0; 2]));
             assert_eq!(buffer.as_ptr() as usize % if n > 1000 { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
             buffer.fill([1; 2]);
+            assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
             buffer.truncate(5);
             let (memory, own) = buffer.into_memory();
             assert!(own.len() == n.min(5) && memory[own].iter().all(|&value| value == [1; 2]));

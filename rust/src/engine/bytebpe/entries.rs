@@ -1,6 +1,7 @@
 //! Words that are one token: over half of the words seen for the first time are, and one look at memory tells.
 
 use super::pairs::NONE;
+use crate::memory::Buffer;
 
 /// Longest word that is looked for.
 pub const LONGEST_BYTES: usize = 13;
@@ -17,7 +18,7 @@ const FREE: u128 = u128::MAX;
 #[derive(Debug)]
 pub struct Entries {
     /// The bytes, their number and the number of the token, from the lowest bits up; linear probing.
-    slots: Vec<u128>,
+    slots: Buffer<u128>,
     shift: u32,
 }
 
@@ -64,7 +65,7 @@ impl Entries {
     /// No words, with room for these.
     pub fn new(n_words: usize) -> Self {
         let n_slots = (n_words * 2).next_power_of_two().max(16);
-        Self { slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+        Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
     }
 
     /// A word that is not there yet; one whose number does not fit is left out.

@@ -4,6 +4,8 @@
 //! So one number is rank and result, and a pair with its merge fits into 8 bytes: merging waits for this table to come from memory, and
 //! half the bytes are half the waiting.
 
+use crate::memory::Buffer;
+
 /// Numbers of the tokens that merges make start here.
 pub const FIRST_MERGE: u32 = 256;
 
@@ -22,7 +24,7 @@ pub struct Pairs {
     /// By left and right byte: most look-ups are of two bytes.
     of_bytes: Box<[u32]>,
     /// Left, right and merge, from the highest bits down; linear probing.
-    slots: Vec<u64>,
+    slots: Buffer<u64>,
     shift: u32,
 }
 
@@ -30,7 +32,7 @@ impl Pairs {
     /// A table without pairs, for up to `n_pairs`.
     pub fn new(n_pairs: usize) -> Self {
         let n_slots = (n_pairs * 2).next_power_of_two().max(16);
-        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
     }
 
     /// Of equal pairs the last counts.

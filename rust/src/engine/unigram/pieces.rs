@@ -2,6 +2,7 @@
 
 use super::chars::MARKER;
 use crate::engine::trie::{self, Layout, Nodes, TAIL, Tails};
+use crate::memory::Buffer;
 
 /// What an unknown character costs beyond the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -16,7 +17,7 @@ const LABEL_BITS: u32 = 9;
 const NO_ID: u32 = u32::MAX >> LABEL_BITS;
 
 /// A node: a quarter of a cache line, so a step costs one miss.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Unit {
     /// Where the children lie, or, with [`TAIL`], the rest of the only piece that goes on from here.
     base: u32,
@@ -33,7 +34,7 @@ pub struct Walk(u32);
 /// The vocabulary.
 #[derive(Debug)]
 pub struct Pieces {
-    units: Vec<Unit>,
+    units: Buffer<Unit>,
     tails: Tails,
     root: Walk,
     /// The node of the marker.
@@ -93,7 +94,7 @@ impl Pieces {
         let mut pieces = Self {
             root: Walk(units[0].base),
             marker: units[0],
-            units,
+            units: Buffer::copied(&units),
             tails: nodes.tails,
             unknown_id: unknown_id as u32,
             unknown_score: scores.iter().fold(f64::INFINITY, |worst, &score| if score < worst { score } else { worst }) - UNKNOWN_PENALTY,
