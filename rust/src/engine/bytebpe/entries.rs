@@ -63,7 +63,7 @@ impl Word {
 impl Entries {
     /// No words, with room for these.
     pub fn new(n_words: usize) -> Self {
-        let n_slots = (n_words * 2).next_power_of_two().max(16);
+        let n_slots = (n_words + n_words / 2).next_power_of_two().max(16);
         Self { slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
     }
 

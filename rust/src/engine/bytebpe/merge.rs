@@ -16,6 +16,9 @@ use super::queue;
 /// In place of the id of a byte that is in no text.
 pub const UNUSED: u32 = u32::MAX;
 
+/// A long word is read this much at a time; more where its tokens are long.
+const STEP_BYTES: usize = 256;
+
 /// Tokens that end so near the end of a block are not settled: what follows would change them.
 const UNSETTLED_BYTES: usize = 48;
 
@@ -124,7 +127,7 @@ impl Merges {
             return self.merge_by_queue(word, emit);
         }
         let mut emit = |number: u32, length| emit(self.ids[number as usize], length);
-        if word.len() <= block::MOST_BYTES {
+        if word.len() <= STEP_BYTES {
             block::merge(&self.pairs, word, &mut emit);
         } else {
             self.merge_long(word, &mut emit);
@@ -147,7 +150,7 @@ impl Merges {
         let (mut start, mut seam) = (0, 0);
         let (mut n_back, mut n_ahead) = (1, 2 * UNSETTLED_BYTES);
         while start < word.len() {
-            let end = word.len().min((start + block::MOST_BYTES).max(seam + n_ahead));
+            let end = word.len().min((start + STEP_BYTES).max(seam + n_ahead));
             read.clear();
             self.read_block(&word[start..end], &mut read);
             let fits = match (tokens.last(), read.first()) {
@@ -158,7 +161,8 @@ impl Merges {
                 let n_unsettled = if end == word.len() { 0 } else { UNSETTLED_BYTES.max(n_ahead / 8) };
                 start += self.keep(&read, end - start - n_unsettled, &mut tokens);
                 if start > seam {
-                    (seam, n_back, n_ahead) = (start, 1, 2 * UNSETTLED_BYTES);
+                    n_ahead = (if n_back == 1 { n_ahead / 2 } else { n_ahead }).clamp(2 * UNSETTLED_BYTES, block::MOST_BYTES / 2);
+                    (seam, n_back) = (start, 1);
                     continue;
                 }
             }
