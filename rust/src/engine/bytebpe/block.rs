@@ -5,40 +5,41 @@
 use super::pairs::{NONE, Pairs};
 
 /// Longest word that one block takes.
-pub const MOST_BYTES: usize = 256;
+pub const MOST_BYTES: usize = 1024;
 
 /// Keys whose least one is kept beside them, so that only those near a change are looked at again.
 const GROUP: usize = 16;
 
 /// In a key, below the merge: the place of the pair.
-const PLACE_BITS: u32 = 8;
+const PLACE_BITS: u32 = MOST_BYTES.trailing_zeros();
 
 /// A key of no pair; all others are less.
 const NO_PAIR: i32 = (NONE << PLACE_BITS) as i32;
 
-/// The tokens of up to `N` bytes, by the place of their first byte.
-struct Block<const N: usize> {
+/// The tokens of up to `N` bytes, by the place of their first byte; keys in `G` groups.
+struct Block<const N: usize, const G: usize> {
     tokens: [u32; N],
     /// How long the tokens are: at the first byte, for the next, and at the last byte, for the one before.
     lengths: [u16; N],
     /// The merge of each token with the next, and its place. Signed: SSE2 has no other minimum.
     keys: [i32; N],
-    least: [i32; MOST_BYTES / GROUP],
+    least: [i32; G],
 }
 
 /// Calls `emit` with the number and the length of each token of a word of at most [`MOST_BYTES`].
 #[inline]
 pub fn merge(pairs: &Pairs, word: &[u8], emit: impl FnMut(u32, usize)) {
     match word.len() {
-        0..=16 => Block::<16>::merged(pairs, word).each(word.len(), emit),
-        17..=64 => Block::<64>::merged(pairs, word).each(word.len(), emit),
-        _ => Block::<MOST_BYTES>::merged(pairs, word).each(word.len(), emit),
+        0..=16 => Block::<16, 1>::merged(pairs, word).each(word.len(), emit),
+        17..=64 => Block::<64, 4>::merged(pairs, word).each(word.len(), emit),
+        65..=256 => Block::<256, 16>::merged(pairs, word).each(word.len(), emit),
+        _ => Block::<MOST_BYTES, { MOST_BYTES / GROUP }>::merged(pairs, word).each(word.len(), emit),
     }
 }
 
-impl<const N: usize> Block<N> {
+impl<const N: usize, const G: usize> Block<N, G> {
     fn merged(pairs: &Pairs, word: &[u8]) -> Self {
-        let mut block = Self { tokens: [0; N], lengths: [1; N], keys: [NO_PAIR; N], least: [NO_PAIR; MOST_BYTES / GROUP] };
+        let mut block = Self { tokens: [0; N], lengths: [1; N], keys: [NO_PAIR; N], least: [NO_PAIR; G] };
         for (token, &byte) in block.tokens.iter_mut().zip(word) {
             *token = u32::from(byte);
         }
@@ -54,7 +55,7 @@ impl<const N: usize> Block<N> {
 
     fn merge(&mut self, pairs: &Pairs, n_bytes: usize) {
         loop {
-            let best = minimum(&self.least[..N / GROUP]);
+            let best = minimum(&self.least);
             if best >= NO_PAIR {
                 return;
             }
@@ -64,11 +65,19 @@ impl<const N: usize> Block<N> {
             self.tokens[at] = token;
             (self.lengths[at], self.lengths[after - 1]) = ((after - at) as u16, (after - at) as u16);
             self.keys[next] = NO_PAIR;
-            self.keys[at] = if after < n_bytes { key_of(pairs.get(token, self.tokens[after]), at) } else { NO_PAIR };
+            let right = self.tokens.get(after).copied().filter(|_| after < n_bytes);
             if at > 0 {
                 let before = at - usize::from(self.lengths[at - 1]);
-                self.keys[before] = key_of(pairs.get(self.tokens[before], token), before);
+                let left = self.tokens[before];
+                let [with_left, with_right] = match right {
+                    Some(right) => pairs.get_both([left, token], [token, right]),
+                    None => [pairs.get(left, token), NONE],
+                };
+                self.keys[before] = key_of(with_left, before);
+                self.keys[at] = key_of(with_right, at);
                 self.look_again(before / GROUP, at / GROUP);
+            } else {
+                self.keys[at] = right.map_or(NO_PAIR, |right| key_of(pairs.get(token, right), at));
             }
             self.look_again(next / GROUP, at / GROUP);
             self.look_again(at / GROUP, N);

@@ -27,6 +27,9 @@ pub struct Entries {
 pub struct Word(u128);
 
 impl Word {
+    /// In place of a word that is too long to be looked for.
+    pub const TOO_LONG: Self = Self(0);
+
     /// Of no more than [`LONGEST_BYTES`].
     #[inline]
     pub fn new(word: &[u8]) -> Self {
@@ -45,11 +48,13 @@ impl Word {
         Self(bytes | (word.len() as u128) << BYTES_BITS)
     }
 
-    /// Both, one after the other, where that is not too long.
-    pub fn joined(self, other: Self) -> Option<Self> {
+    /// Both, one after the other.
+    pub fn joined(self, other: Self) -> Self {
         let n_bytes = self.n_bytes() + other.n_bytes();
-        let bytes = self.bytes() | other.bytes() << (8 * self.n_bytes());
-        (n_bytes as usize <= LONGEST_BYTES).then_some(Self(bytes | u128::from(n_bytes) << BYTES_BITS))
+        if self == Self::TOO_LONG || other == Self::TOO_LONG || n_bytes as usize > LONGEST_BYTES {
+            return Self::TOO_LONG;
+        }
+        Self(self.bytes() | other.bytes() << (8 * self.n_bytes()) | u128::from(n_bytes) << BYTES_BITS)
     }
 
     fn bytes(self) -> u128 {
@@ -64,8 +69,13 @@ impl Word {
 impl Entries {
     /// No words, with room for these.
     pub fn new(n_words: usize) -> Self {
+<<<<<<< HEAD
         let n_slots = (n_words * 2).next_power_of_two().max(16);
         Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
+=======
+        let n_slots = (n_words + n_words / 2).next_power_of_two().max(16);
+        Self { slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+>>>>>>> bpe
     }
 
     /// A word that is not there yet; one whose number does not fit is left out.
@@ -125,7 +135,7 @@ mod tests {
         for start in 1..13 {
             for end in start + 1..=14 {
                 let joined = Word::new(&bytes[..start]).joined(Word::new(&bytes[start..end]));
-                assert_eq!(joined, (end <= LONGEST_BYTES).then(|| Word::new(&bytes[..end.min(LONGEST_BYTES)])));
+                assert_eq!(joined, if end <= LONGEST_BYTES { Word::new(&bytes[..end]) } else { Word::TOO_LONG });
             }
         }
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::joined::{Ids, Joined};
 use super::merge::{Merges, UNUSED};
 use super::pairs::{FIRST_MERGE, NONE};
 use super::pattern::Pattern;
@@ -212,8 +213,7 @@ impl Model<'_> {
     /// What the engine does not know, or what is wrong.
     pub fn read(&self) -> Result<(Merges, Option<WholeWords>), String> {
         self.check()?;
-        let mut ids: HashMap<&str, u32, ahash::RandomState> =
-            HashMap::with_capacity_and_hasher(self.vocab.0.len(), ahash::RandomState::default());
+        let mut ids: Ids<'_> = HashMap::with_capacity_and_hasher(self.vocab.0.len(), ahash::RandomState::default());
         ids.extend(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)));
         let n_ids = ids.values().max().map_or(0, |&id| id as usize + 1);
         if ids.len() != self.vocab.0.len() || n_ids > 4 * ids.len() || has_equals(ids.values(), n_ids) {
@@ -223,14 +223,12 @@ impl Model<'_> {
             return Err("it has more merges than the byte-level engine can number".into());
         }
         let byte_ids = byte_ids(&ids)?;
-        let mut merges = Vec::with_capacity(self.merges.len());
-        let mut joined = String::new();
+        let mut merges: Vec<[u32; 3]> = Vec::with_capacity(self.merges.len());
+        let mut joined = Joined::new(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)), n_ids);
         for merge in &self.merges {
             let (left, right) = parts(merge)?;
-            joined.clear();
-            joined.extend([left, right]);
-            match (ids.get(left), ids.get(right), ids.get(joined.as_str())) {
-                (Some(&left), Some(&right), Some(&both)) => merges.push([left, right, both]),
+            match (ids.get(left), ids.get(right), joined.id(&ids, left, right)) {
+                (Some(&left), Some(&right), Some(both)) => merges.push([left, right, both]),
                 _ => return Err(format!("its merge of {left:?} and {right:?} is not in its vocabulary")),
             }
         }
@@ -258,7 +256,7 @@ fn is_never_in_text(byte: u8) -> bool {
     matches!(byte, 0xC0 | 0xC1 | 0xF5..)
 }
 
-fn byte_ids(ids: &HashMap<&str, u32, ahash::RandomState>) -> Result<[u32; 256], String> {
+fn byte_ids(ids: &Ids<'_>) -> Result<[u32; 256], String> {
     let mut byte_ids = [0; 256];
     for (byte, code) in bytes_of_characters().iter().zip(0..).filter_map(|(byte, code)| Some((byte.as_ref()?, code))) {
         let id = char::from_u32(code).and_then(|character| ids.get(character.encode_utf8(&mut [0; 4]) as &str));

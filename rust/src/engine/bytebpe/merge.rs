@@ -16,8 +16,11 @@ use super::queue;
 /// In place of the id of a byte that is in no text.
 pub const UNUSED: u32 = u32::MAX;
 
+/// A long word is read this much at a time; more where its tokens are long. Tests have many seams.
+const STEP_BYTES: usize = if cfg!(test) { 20 } else { 256 };
+
 /// Tokens that end so near the end of a block are not settled: what follows would change them.
-const UNSETTLED_BYTES: usize = 48;
+const UNSETTLED_BYTES: usize = if cfg!(test) { 1 } else { 48 };
 
 /// The merges of a model.
 #[derive(Debug)]
@@ -69,46 +72,48 @@ impl Merges {
         all
     }
 
-    /// Finds the tokens that their own bytes become, and how long they are.
+    /// Finds the short tokens that their own bytes become, and how long all tokens are.
     fn find_words(&mut self) {
-        let mut words: Vec<Option<Word>> = (0..=255).map(|byte| Some(Word::new(&[byte]))).collect();
-        let mut is_made = vec![true; 256];
+        let mut words: Vec<Word> = Vec::with_capacity(self.ids.len());
+        words.extend((0..=255).map(|byte| Word::new(&[byte])));
         for (&[left, right], number) in self.parts.iter().zip(FIRST_MERGE..) {
-            // A token that is never made has no use for anything here.
-            let can_be = left < number && right < number && is_made[left as usize] && is_made[right as usize];
-            is_made.push(can_be && self.stay_apart(left, right, number));
-            let [left, right] = if can_be { [left as usize, right as usize] } else { [0, 0] };
-            words.push(words[left].and_then(|word| word.joined(words[right]?)));
-            self.lengths.push(self.lengths[left].saturating_add(self.lengths[right]));
+            // A token that is never made is no part of another one.
+            let [left_word, right_word] = [left, right].map(|part| words.get(part as usize).copied().unwrap_or(Word::TOO_LONG));
+            let word = left_word.joined(right_word);
+            let is_made = word != Word::TOO_LONG && self.insides_stay_apart(left, right, number);
+            words.push(if is_made { word } else { Word::TOO_LONG });
+            let length = |part: u32| self.lengths.get(part as usize).copied().unwrap_or_default();
+            self.lengths.push(length(left).saturating_add(length(right)));
         }
-        self.words = Entries::new(words.iter().filter(|word| word.is_some()).count());
-        for ((&word, is_made), number) in words.iter().zip(is_made).zip(0..) {
-            if let (Some(word), true) = (word, is_made) {
-                self.words.insert(word, number);
-            }
+        self.words = Entries::new(words.iter().filter(|&&word| word != Word::TOO_LONG).count());
+        for (&word, number) in words.iter().zip(0..).filter(|&(&word, _)| word != Word::TOO_LONG) {
+            self.words.insert(word, number);
         }
     }
 
-    /// Does no merge up to `last` join some of what becomes `left` with some of what becomes `right`, next to it?
+    /// Does no merge join what stands at the end of one token with what stands at the beginning of the next, while these are made?
+    fn stay_apart(&self, left: u32, right: u32) -> bool {
+        self.pairs.get(left, right) == NONE && self.insides_stay_apart(left, right, NONE)
+    }
+
+    /// As [`Merges::stay_apart`], up to the merge `last`, which is that of the two tokens themselves or none.
     ///
     /// Goes back through what stood beside the border, latest first. A pair there is merged if its merge comes before those that take
     /// its left or its right token away; of equals the left one comes first.
-    fn stay_apart(&self, mut left: u32, mut right: u32, last: u32) -> bool {
+    fn insides_stay_apart(&self, mut left: u32, mut right: u32, last: u32) -> bool {
         let (mut left_gone, mut right_gone) = (last, last);
-        loop {
-            let merge = self.pairs.get(left, right);
-            if merge < left_gone && merge <= right_gone {
-                return false;
-            }
-            if left.max(right) < FIRST_MERGE {
-                return true;
-            }
+        while left.max(right) >= FIRST_MERGE {
             if left > right {
                 (left_gone, left) = (left, self.parts[(left - FIRST_MERGE) as usize][1]);
             } else {
                 (right_gone, right) = (right, self.parts[(right - FIRST_MERGE) as usize][0]);
             }
+            let merge = self.pairs.get(left, right);
+            if merge < left_gone && merge <= right_gone {
+                return false;
+            }
         }
+        true
     }
 
     /// Calls `emit` with the id and length of every token of a word.
@@ -124,11 +129,17 @@ impl Merges {
             return self.merge_by_queue(word, emit);
         }
         let mut emit = |number: u32, length| emit(self.ids[number as usize], length);
-        if word.len() <= block::MOST_BYTES {
+        if word.len() <= STEP_BYTES {
             block::merge(&self.pairs, word, &mut emit);
         } else {
             self.merge_long(word, &mut emit);
         }
+    }
+
+    /// As [`Merges::merge`], in one block, for words that fit into one.
+    #[cfg(test)]
+    pub fn merge_in_one_block(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
+        block::merge(&self.pairs, word, |number, length| emit(self.ids[number as usize], length));
     }
 
     /// As [`Merges::merge`], for merges of any kind.
@@ -147,18 +158,19 @@ impl Merges {
         let (mut start, mut seam) = (0, 0);
         let (mut n_back, mut n_ahead) = (1, 2 * UNSETTLED_BYTES);
         while start < word.len() {
-            let end = word.len().min((start + block::MOST_BYTES).max(seam + n_ahead));
+            let end = word.len().min((start + STEP_BYTES).max(seam + n_ahead));
             read.clear();
             self.read_block(&word[start..end], &mut read);
             let fits = match (tokens.last(), read.first()) {
-                (Some(&last), Some(&first)) => self.stay_apart(last, first, NONE),
+                (Some(&last), Some(&first)) => self.stay_apart(last, first),
                 _ => true,
             };
             if fits {
                 let n_unsettled = if end == word.len() { 0 } else { UNSETTLED_BYTES.max(n_ahead / 8) };
                 start += self.keep(&read, end - start - n_unsettled, &mut tokens);
                 if start > seam {
-                    (seam, n_back, n_ahead) = (start, 1, 2 * UNSETTLED_BYTES);
+                    n_ahead = (if n_back == 1 { n_ahead / 2 } else { n_ahead }).clamp(2 * UNSETTLED_BYTES, block::MOST_BYTES / 2);
+                    (seam, n_back) = (start, 1);
                     continue;
                 }
             }

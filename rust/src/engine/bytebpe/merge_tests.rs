@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::block::MOST_BYTES;
 use super::merge::Merges;
 
 struct Random(u64);
@@ -70,7 +71,11 @@ fn every_way_of_merging_gives_the_same_tokens() {
         for _ in 0..12 {
             let word = word(&mut random, n_letters);
             let expected = tokens(|emit| merges.merge_by_queue(&word, emit));
-            assert_eq!(tokens(|emit| merges.merge(&word, emit)), expected, "{merges:?} {:?}", String::from_utf8_lossy(&word));
+            let name = String::from_utf8_lossy(&word);
+            assert_eq!(tokens(|emit| merges.merge(&word, emit)), expected, "{merges:?} {name}");
+            if word.len() <= MOST_BYTES {
+                assert_eq!(tokens(|emit| merges.merge_in_one_block(&word, emit)), expected, "{merges:?} {name}");
+            }
         }
     }
 }

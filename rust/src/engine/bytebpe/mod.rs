@@ -5,6 +5,7 @@
 mod block;
 mod classes;
 mod entries;
+mod joined;
 mod load;
 mod merge;
 #[cfg(test)]

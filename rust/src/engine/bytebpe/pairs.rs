@@ -28,11 +28,23 @@ pub struct Pairs {
     shift: u32,
 }
 
+/// A first look at the slot where a pair should be.
+struct Look {
+    pair: u64,
+    slot: usize,
+    content: u64,
+}
+
 impl Pairs {
     /// A table without pairs, for up to `n_pairs`.
     pub fn new(n_pairs: usize) -> Self {
+<<<<<<< HEAD
         let n_slots = (n_pairs * 2).next_power_of_two().max(16);
         Self { of_bytes: vec![NONE; 1 << 16].into(), slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
+=======
+        let n_slots = (n_pairs + n_pairs / 2).next_power_of_two().max(16);
+        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
+>>>>>>> bpe
     }
 
     /// Of equal pairs the last counts.
@@ -52,7 +64,14 @@ impl Pairs {
     /// The merge of a pair, or [`NONE`].
     #[inline]
     pub fn get(&self, left: u32, right: u32) -> u32 {
-        if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.of_others(pair(left, right)) }
+        if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.found(self.look(left, right)) }
+    }
+
+    /// The merges of two pairs that are not of bytes only: both are on their way from memory before either is looked at.
+    #[inline]
+    pub fn get_both(&self, one: [u32; 2], other: [u32; 2]) -> [u32; 2] {
+        let looks = [self.look(one[0], one[1]), self.look(other[0], other[1])];
+        looks.map(|look| self.found(look))
     }
 
     /// The merge of a pair of bytes, or [`NONE`].
@@ -62,15 +81,19 @@ impl Pairs {
     }
 
     #[inline]
-    fn of_others(&self, pair: u64) -> u32 {
-        let mut slot = self.first_slot(pair);
-        loop {
-            let found = self.slots[slot];
-            if found >> NUMBER_BITS == pair || found == FREE {
-                return found as u32 & NONE;
-            }
+    fn look(&self, left: u32, right: u32) -> Look {
+        let pair = pair(left, right);
+        let slot = self.first_slot(pair);
+        Look { pair, slot, content: self.slots[slot] }
+    }
+
+    #[inline]
+    fn found(&self, Look { pair, mut slot, mut content }: Look) -> u32 {
+        while content >> NUMBER_BITS != pair && content != FREE {
             slot = (slot + 1) & (self.slots.len() - 1);
+            content = self.slots[slot];
         }
+        content as u32 & NONE
     }
 
     #[inline]

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use super::vocabulary::Vocabulary;
-use super::{Model, Needed, Reduced, is_byte, parse, raw};
+use super::{Model, Needed, Reduced, is_byte, raw};
 use crate::engine::definition::{Entry, field};
 
 /// The model with the entries that are needed, and the merges that can happen, in their order.
@@ -22,36 +22,70 @@ pub fn reduced(model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String
     let unknown: Option<String> = field(model, "unk_token")?;
     let vocab = model.get("vocab").ok_or("its model has no vocabulary")?;
     let merges = model.get("merges").ok_or("its model has no merges")?;
-    let (vocabulary, merges) = (Vocabulary::read(vocab.get())?, parse::<Vec<Merge<'_>>>(merges.get())?);
+    let vocabulary = Vocabulary::read(vocab.get())?;
     let is_unknown = |entry: &str| unknown.as_deref() == Some(entry);
     let (kept, entries) = vocabulary.kept(|entry| needed.holds(entry) || is_unknown(entry))?;
-    if merges.iter().any(|Merge(left, right)| is_byte(left) || is_byte(right) || is_unknown(left) || is_unknown(right)) {
-        return Err("its model merges tokens that stand for other text".into());
-    }
-    let merges = possible(&merges, &kept, needed)?;
+    let possible = Possible { kept: &kept, needed, unknown: unknown.as_deref() };
+    let merges = possible.deserialize(&mut serde_json::Deserializer::from_str(merges.get())).map_err(|error| error.to_string())?;
     Ok(Reduced { changed: [("vocab", raw(&kept)?), ("merges", raw(&merges)?)].into(), entries })
 }
 
-/// The merges that make a substring of a word.
-///
-/// # Errors
-/// Where one of them is of strings that are no entries, which `tokenizers` refuses.
-fn possible<'m>(merges: &'m [Merge<'_>], kept: &BTreeMap<&str, u32>, needed: &Needed<'_>) -> Result<Vec<(&'m str, &'m str)>, String> {
-    let mut possible: Vec<(&str, &str)> = Vec::new();
-    let mut joined = String::new();
-    for Merge(left, right) in merges {
+/// Reads a list of merges and keeps those that make a substring of a word. The others are dropped at once: a list of all of them takes
+/// more time to fill than to read.
+struct Possible<'n, 'k> {
+    kept: &'k BTreeMap<&'k str, u32>,
+    needed: &'k Needed<'n>,
+    unknown: Option<&'k str>,
+}
+
+impl Possible<'_, '_> {
+    /// Can the merge happen?
+    ///
+    /// # Errors
+    /// Where it is of strings that are no entries, which `tokenizers` refuses, or of tokens that stand for other text.
+    fn is_possible(&self, Merge(left, right): &Merge<'_>, joined: &mut String) -> Result<bool, String> {
+        if [left, right].into_iter().any(|part| is_byte(part) || self.unknown == Some(part.as_ref())) {
+            return Err("its model merges tokens that stand for other text".into());
+        }
+        if !self.needed.0.contains(left) || !self.needed.0.contains(right) {
+            return Ok(false);
+        }
         joined.clear();
         joined.extend([left.as_ref(), right.as_ref()]);
-        let parts_are_needed = needed.0.contains(left) && needed.0.contains(right);
-        if !needed.0.contains(&joined) || !parts_are_needed {
-            continue;
+        if !self.needed.0.contains(joined) {
+            return Ok(false);
         }
-        if ![left, right, joined.as_str()].into_iter().all(|entry| kept.contains_key(entry)) {
-            return Err(format!("it merges {left:?} and {right:?}, which are not both entries, or make none"));
+        if [left, right, joined.as_str()].into_iter().all(|entry| self.kept.contains_key(entry)) {
+            return Ok(true);
         }
-        possible.push((left, right));
+        Err(format!("it merges {left:?} and {right:?}, which are not both entries, or make none"))
     }
-    Ok(possible)
+}
+
+impl<'de> DeserializeSeed<'de> for Possible<'_, '_> {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Possible<'_, '_> {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a list of merges")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut merges: A) -> Result<Self::Value, A::Error> {
+        let (mut possible, mut joined) = (Vec::new(), String::new());
+        while let Some(merge) = merges.next_element::<Merge<'de>>()? {
+            if self.is_possible(&merge, &mut joined).map_err(A::Error::custom)? {
+                possible.push((merge.0, merge.1));
+            }
+        }
+        Ok(possible)
+    }
 }
 
 /// Two entries that are merged; a pair, or, in files of before, a line with a space between the two.
