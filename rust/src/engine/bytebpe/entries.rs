@@ -69,13 +69,8 @@ impl Word {
 impl Entries {
     /// No words, with room for these.
     pub fn new(n_words: usize) -> Self {
-<<<<<<< HEAD
-        let n_slots = (n_words * 2).next_power_of_two().max(16);
-        Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
-=======
         let n_slots = (n_words + n_words / 2).next_power_of_two().max(16);
-        Self { slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
->>>>>>> bpe
+        Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
     }
 
     /// A word that is not there yet; one whose number does not fit is left out.

@@ -38,13 +38,8 @@ struct Look {
 impl Pairs {
     /// A table without pairs, for up to `n_pairs`.
     pub fn new(n_pairs: usize) -> Self {
-<<<<<<< HEAD
-        let n_slots = (n_pairs * 2).next_power_of_two().max(16);
-        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
-=======
         let n_slots = (n_pairs + n_pairs / 2).next_power_of_two().max(16);
-        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: vec![FREE; n_slots], shift: 64 - n_slots.trailing_zeros() }
->>>>>>> bpe
+        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
     }
 
     /// Of equal pairs the last counts.
