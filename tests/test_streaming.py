@@ -49,6 +49,25 @@ def test_coverage_in_a_stream_is_that_of_the_whole_document(lengths: sts.Lengths
             assert coverage == whole[document]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("padding", ["longest", "max_tokens"])
+def test_a_call_reads_in_groups_and_says_what_a_stream_says(padding: str, threads: int) -> None:
+    texts = ["", "fox", *(f"the fox {i} and the dog. " * (i % 7) for i in range(20_000)), "fox " * 700_000, "", "dog"]
+    chunker = Chunker(built("bert_like"), **LENGTHS | {"padding": padding, "threads": threads, "max_tokens": 64})
+    whole = chunker(texts)
+    at = 0
+    for batch in chunker.stream(texts, max_rows=5_000):
+        part, width = slice(at, at + len(batch)), batch.input_ids.shape[1]
+        assert (whole.input_ids[part, :width] == batch.input_ids).all()
+        assert (whole.input_ids[part, width:] == chunker.pad_id).all()
+        assert (whole.offsets[part, :width] == batch.offsets).all()
+        assert (whole.document_index[part] == batch.document_index).all()
+        assert (whole.char_spans[part] == batch.char_spans).all()
+        at += len(batch)
+    assert at == len(whole)
+    assert [coverage.chunks for coverage in list(whole.coverage)[-3:]] == [len(chunker([text])) for text in texts[-3:]]
+
+
 def test_document_index_is_global() -> None:
     texts = ["fox " * n for n in (3, 40, 0, 25, 1)] * 20
     chunker = Chunker(built("bert_like"), **LENGTHS)

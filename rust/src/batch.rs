@@ -84,7 +84,7 @@ impl Reader {
         let n_bytes: usize = documents.iter().map(|text| text.len()).sum();
         let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
         let (mut n_rows, mut n_read) = (0, 0);
-        for group in runs(documents, 0..documents.len(), group_bytes) {
+        for group in runs(documents, group_bytes) {
             let plan = self.plan_from(&documents[group.clone()], group.start)?;
             n_rows += plan.n_rows();
             n_read += documents[group.clone()].iter().map(|text| text.len()).sum::<usize>();
@@ -99,7 +99,7 @@ impl Reader {
 
     fn plan_from(&self, documents: &[&str], first_document: usize) -> Result<Plan> {
         // Long documents first, one at a time, each on all threads; then the short ones, some of them a thread.
-        let runs: Vec<Range<usize>> = runs(documents, 0..documents.len(), PART_BYTES).collect();
+        let runs: Vec<Range<usize>> = runs(documents, PART_BYTES).collect();
         let mut long_ones: Vec<Option<Part>> = Vec::with_capacity(runs.len());
         for run in &runs {
             let is_long = self.n_threads > 1 && run.len() == 1 && self.has_a_piece_for_each(documents[run.start]);
@@ -171,18 +171,15 @@ impl std::fmt::Debug for Reader {
 }
 
 /// Runs of documents with so many bytes, or of one that has more.
-fn runs<'d>(documents: &'d [&'d str], all: Range<usize>, n_bytes: usize) -> impl Iterator<Item = Range<usize>> + 'd {
-    let mut start = all.start;
+fn runs<'d>(documents: &'d [&'d str], n_bytes: usize) -> impl Iterator<Item = Range<usize>> + 'd {
+    let mut end = 0;
     std::iter::from_fn(move || {
-        let mut end = start;
-        let mut n_left = n_bytes;
-        while end < all.end && (end == start || documents[end].len() <= n_left) {
-            n_left = n_left.saturating_sub(documents[end].len());
+        let (start, mut n_taken) = (end, 0);
+        while end < documents.len() && (end == start || n_taken + documents[end].len() <= n_bytes) {
+            n_taken += documents[end].len();
             end += 1;
         }
-        let run = start..end;
-        start = end;
-        (!run.is_empty()).then_some(run)
+        (start < end).then_some(start..end)
     })
 }
 
@@ -191,5 +188,17 @@ fn byte_span(spans: &[(u32, u32)]) -> (u32, u32) {
     match spans {
         [] => (0, 0),
         [(start, _), ..] => (*start, spans.iter().map(|&(_, end)| end).fold(*start, u32::max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_document_is_a_run_of_its_own() {
+        let found = |documents: &[&str]| runs(documents, 4).collect::<Vec<_>>();
+        assert_eq!(found(&["", "a", "abc", "d", "long one", "", "e"]), [0..3, 3..4, 4..5, 5..7]);
+        assert!(found(&[]).is_empty());
     }
 }

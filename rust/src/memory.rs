@@ -110,11 +110,12 @@ fn own_part<T>(memory: *const T, n: usize, unit: usize) -> Range<usize> {
     start..start + n
 }
 
-/// For `n` values that start at a huge page.
+/// For `n` values that start at a huge page, and the places after them up to the next one: see [`places`].
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages<T>(memory: *const T, n: usize) {
+    let n_bytes = (n * size_of::<T>()).next_multiple_of(HUGE_PAGE_BYTES);
     // SAFETY: the memory is ours, and the advice changes no content. Where it is not taken, nothing is lost.
-    unsafe { libc::madvise(memory.cast_mut().cast(), n * size_of::<T>(), libc::MADV_HUGEPAGE) };
+    unsafe { libc::madvise(memory.cast_mut().cast(), n_bytes, libc::MADV_HUGEPAGE) };
 }
 
 /// Asks for the memory of a value, without waiting for it.

@@ -11,6 +11,9 @@ use crate::special::Frame;
 /// Below this many elements threads cost more than they save.
 const PARALLEL_ELEMENTS: usize = 1 << 16;
 
+/// Memory that is asked for before it is known to be needed, in each of the two large arrays.
+const MOST_AHEAD_BYTES: usize = 64 << 20;
+
 /// Whether every token's character span is kept, or only every chunk's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offsets {
@@ -92,7 +95,7 @@ impl<'f, T: RowId> Output<'f, T> {
     }
 
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
-    /// of all rows: the better it is, the less is copied.
+    /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or four times what is needed.
     pub fn add(&mut self, plan: &Plan, rows: Range<usize>, first_document: usize, n_expected: usize) {
         let rows = plan.rows(rows);
         let n_tokens = |row: &Row<'_>| self.frame.n_tokens() + row.ids.len();
@@ -129,7 +132,8 @@ impl<'f, T: RowId> Output<'f, T> {
         };
         let n_places = self.rows.input_ids.len().checked_div(width).unwrap_or(0);
         if n_rows > n_places {
-            self.lay_out(n_before, wanted, n_rows.max(n_expected).max(n_before + n_before / 2));
+            let n_ahead = (MOST_AHEAD_BYTES / size_of::<[i32; 2]>()).checked_div(wanted).unwrap_or(0);
+            self.lay_out(n_before, wanted, n_rows.max(n_expected.min(n_ahead.max(4 * n_rows))).max(n_before + n_before / 2));
         } else if wanted > width {
             self.lay_out(n_before, wanted, n_places);
         }
@@ -163,14 +167,12 @@ impl<'f, T: RowId> Output<'f, T> {
     }
 }
 
-/// Rows of one width in another; what there is more of is padding, and so is what there is less of.
+/// Rows of one width in another: padding is added or left out on its side.
 fn laid_out<U: Copy + Default>(old: &[U], n_rows: usize, [from, to]: [usize; 2], n_places: usize, side: Side, padding: U) -> Buffer<U> {
     let mut new = Buffer::zeroed(n_places * to);
     let n_kept = from.min(to);
-    if n_kept == 0 {
-        return new;
-    }
-    for (old, new) in old.chunks_exact(from).take(n_rows).zip(new.chunks_exact_mut(to)) {
+    for row in 0..n_rows {
+        let (old, new) = (&old[row * from..][..from], &mut new[row * to..][..to]);
         let (kept, places, pad) = match side {
             Side::Left => (from - n_kept..from, to - n_kept..to, 0..to - n_kept),
             Side::Right => (0..n_kept, 0..n_kept, n_kept..to),
@@ -213,13 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_nothing_are_padding_once_others_are_wider() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads: 1 };
+        let mut output = Output::<i64>::new(&frame, &format);
+        output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
+        output.add(&plan(&[2]), 0..1, 2, usize::MAX);
+        assert_eq!(*output.finish().input_ids, [7, 7, 7, 7, 10, 11]);
+    }
+
+    #[test]
     fn rows_of_many_plans_are_those_of_one() {
         let frame =
             Frame { before: vec![FixedToken { id: 1, type_id: 0 }], after: vec![FixedToken { id: 2, type_id: 0 }], content_type_id: 0 };
         let lengths = [3, 0, 5, 4, 9, 2, 30, 31, 1];
         for padding_side in [Side::Left, Side::Right] {
             for width in [Width::Longest, Width::Exactly(40)] {
-                for n_expected in [0, 5, 100] {
+                for n_expected in [0, 5, usize::MAX] {
                     let format = RowFormat { pad_id: 7, padding_side, width, offsets: Offsets::EachToken, n_threads: 2 };
                     let mut whole = Output::<i64>::new(&frame, &format);
                     whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);

@@ -11,7 +11,7 @@ const WORD_PLACES: usize = INLINE_TOKENS + 1;
 /// A word that is looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct Sought {
-    /// What it is known by; 0 where it is too long.
+    /// What it is known by; [`NO_KEY`] where it is too long.
     pub key: Key,
     /// Where that would be.
     pub set: usize,

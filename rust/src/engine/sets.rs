@@ -15,8 +15,8 @@ type Line = [u32; LINE];
 /// Stands for what is not there.
 const NOTHING: Inline = [0; 4];
 
-/// Sets of two keys, a power of two of them. The first key is the newer one. A key of 0 is that of
-/// places never written.
+/// Sets of two keys, a power of two of them. The first key is the newer one. A key of 0 is that
+/// of places never written.
 ///
 /// In huge pages, once there are many: words are spread all over the table, and with small pages nearly every look-up would miss the
 /// processor's table of pages as well.
