@@ -48,6 +48,8 @@ pub struct Words {
     pub spans: Vec<(u32, u32)>,
     /// For splitters: memory that is used again.
     pub masks: Vec<[u64; 3]>,
+    /// As before, where more places are written than there are words.
+    pub places: Vec<(u32, u32)>,
 }
 
 /// A kind of tokenizer, as far as it differs from the others.

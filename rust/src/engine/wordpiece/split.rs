@@ -35,7 +35,7 @@ impl Splitter {
     /// Appends the words of `text` from byte `from`, where a word begins or none is, for about one window. Returns where to go on.
     pub fn split(&self, characters: &Characters, text: &str, from: usize, words: &mut Words) -> usize {
         let bytes = &text.as_bytes()[from..];
-        let Words { spans, masks: memory, .. } = words;
+        let Words { spans, masks: memory, places } = words;
         memory.clear();
         masks(&bytes[..bytes.len().min(WINDOW_BYTES)], &self.sets, memory);
         let window = Window { masks: memory, n_bytes: bytes.len().min(WINDOW_BYTES) };
@@ -43,12 +43,12 @@ impl Splitter {
         while at < window.n_bytes {
             let odd = window.next_odd(at);
             if odd.is_none() && from + window.n_bytes == text.len() {
-                window.words(at, window.n_bytes, from, spans);
+                window.words(at, window.n_bytes, from, places, spans);
                 return text.len();
             }
             // Up to the last blank before what is odd, or before the end of the window, where a word may go on.
             let sure = window.after_last_blank(at, odd.unwrap_or(window.n_bytes));
-            window.words(at, sure, from, spans);
+            window.words(at, sure, from, places, spans);
             if odd.is_none() && sure > 0 {
                 return from + sure;
             }
@@ -85,12 +85,14 @@ impl Window<'_> {
     }
 
     /// Appends the words in `from..to`, which holds nothing odd, begins with a word or a blank, and ends with one too.
-    fn words(&self, from: usize, to: usize, base: usize, spans: &mut Vec<(u32, u32)>) {
+    fn words(&self, from: usize, to: usize, base: usize, places: &mut Vec<(u32, u32)>, spans: &mut Vec<(u32, u32)>) {
         if from < to {
-            let n_before = spans.len();
-            spans.resize(n_before + to - from + PLACES, (0, 0));
-            let n_words = wide(Cut { window: self, from, to, base, spans: &mut spans[n_before..] });
-            spans.truncate(n_before + n_words);
+            // As many as there could be words; they are made once, and copying the words costs less than making them each time.
+            if places.len() < to - from + PLACES {
+                places.resize(to - from + PLACES, (0, 0));
+            }
+            let n_words = wide(Cut { window: self, from, to, base, places });
+            spans.extend_from_slice(&places[..n_words]);
         }
     }
 }
@@ -101,7 +103,7 @@ struct Cut<'c> {
     from: usize,
     to: usize,
     base: usize,
-    spans: &'c mut [(u32, u32)],
+    places: &'c mut [(u32, u32)],
 }
 
 /// Places that are written together, wanted or not: a loop over the number of words in a block would mispredict.
@@ -112,7 +114,7 @@ impl Wide for Cut<'_> {
 
     #[inline(always)]
     fn run(self) -> usize {
-        let Self { window, from, to, base, spans } = self;
+        let Self { window, from, to, base, places } = self;
         // Words end in the order they begin, so starts and ends are written side by side, each at its own pace.
         let (mut n_starts, mut n_ends) = (0, 0);
         let (mut in_word, mut after_punctuation) = (0, 0);
@@ -125,11 +127,11 @@ impl Wide for Cut<'_> {
             let ends = (word << 1 | in_word) & !word | punctuation << 1 | after_punctuation;
             (in_word, after_punctuation) = (word >> 63, punctuation >> 63);
             let first = (base + first) as u32;
-            n_starts += each_bit(starts, n_starts, spans, |place, bit| place.0 = first + bit);
-            n_ends += each_bit(ends, n_ends, spans, |place, bit| place.1 = first + bit);
+            n_starts += each_bit(starts, n_starts, places, |place, bit| place.0 = first + bit);
+            n_ends += each_bit(ends, n_ends, places, |place, bit| place.1 = first + bit);
         }
         if n_ends < n_starts {
-            spans[n_ends].1 = (base + to) as u32;
+            places[n_ends].1 = (base + to) as u32;
         }
         n_starts
     }
