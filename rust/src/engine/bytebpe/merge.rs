@@ -8,6 +8,9 @@
 //! no merge reaches across some place, both sides of it are merged as if alone. So tokens are those of a word exactly where every two
 //! neighbours are the tokens of what they cover together: the first merge across a border would have happened between those two as well.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use super::block;
 use super::entries::{Entries, LONGEST_BYTES, Word};
 use super::pairs::{FIRST_MERGE, NONE, Pairs};
@@ -22,6 +25,9 @@ const STEP_BYTES: usize = if cfg!(test) { 20 } else { 256 };
 /// Tokens that end so near the end of a block are not settled: what follows would change them.
 const UNSETTLED_BYTES: usize = if cfg!(test) { 1 } else { 48 };
 
+/// Blocks of a word that are remembered.
+const KNOWN_BLOCKS: usize = 8;
+
 /// The merges of a model.
 #[derive(Debug)]
 pub struct Merges {
@@ -35,6 +41,30 @@ pub struct Merges {
     words: Entries,
     /// Every merge makes another token, of parts with lower numbers.
     is_plain: bool,
+}
+
+/// The blocks of a word that were read last. Long words are often one thing over and over.
+#[derive(Debug, Default)]
+struct Blocks {
+    read: VecDeque<(Range<usize>, Vec<u32>)>,
+}
+
+impl Blocks {
+    /// The tokens of a part of a word, by `read` if no block before was the same.
+    fn tokens(&mut self, word: &[u8], block: Range<usize>, read: impl FnOnce(&[u8], &mut Vec<u32>)) -> &[u32] {
+        let known = self.read.iter().position(|(before, _)| word[before.clone()] == word[block.clone()]);
+        let (_, tokens) = match known {
+            Some(at) => &self.read[at],
+            None => {
+                let mut tokens = if self.read.len() < KNOWN_BLOCKS { Vec::new() } else { self.read.pop_front().unwrap_or_default().1 };
+                tokens.clear();
+                read(&word[block.clone()], &mut tokens);
+                self.read.push_back((block, tokens));
+                &self.read[self.read.len() - 1]
+            }
+        };
+        tokens
+    }
 }
 
 impl Merges {
@@ -154,20 +184,19 @@ impl Merges {
     /// far each time it fails; in the end that is the whole word.
     fn merge_long(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
         let mut tokens: Vec<u32> = Vec::with_capacity(word.len() / 4);
-        let mut read = Vec::new();
+        let mut blocks = Blocks::default();
         let (mut start, mut seam) = (0, 0);
         let (mut n_back, mut n_ahead) = (1, 2 * UNSETTLED_BYTES);
         while start < word.len() {
             let end = word.len().min((start + STEP_BYTES).max(seam + n_ahead));
-            read.clear();
-            self.read_block(&word[start..end], &mut read);
+            let read = blocks.tokens(word, start..end, |block, read| self.read_block(block, read));
             let fits = match (tokens.last(), read.first()) {
                 (Some(&last), Some(&first)) => self.stay_apart(last, first),
                 _ => true,
             };
             if fits {
                 let n_unsettled = if end == word.len() { 0 } else { UNSETTLED_BYTES.max(n_ahead / 8) };
-                start += self.keep(&read, end - start - n_unsettled, &mut tokens);
+                start += self.keep(read, end - start - n_unsettled, &mut tokens);
                 if start > seam {
                     n_ahead = (if n_back == 1 { n_ahead / 2 } else { n_ahead }).clamp(2 * UNSETTLED_BYTES, block::MOST_BYTES / 2);
                     (seam, n_back) = (start, 1);

@@ -15,6 +15,9 @@ pub const NUMBER_BITS: u32 = 21;
 /// No merge; all numbers are below.
 pub const NONE: u32 = (1 << NUMBER_BITS) - 1;
 
+/// Bits of the filter for each slot of the table.
+const FILTER_BITS: usize = 4;
+
 /// A slot without a pair, whose merge is [`NONE`].
 const FREE: u64 = u64::MAX;
 
@@ -26,6 +29,9 @@ pub struct Pairs {
     /// Left, right and merge, from the highest bits down; linear probing.
     slots: Buffer<u64>,
     shift: u32,
+    /// A bit for each pair there is, by its hash, and some that are shared: most pairs that are asked for do not exist, and this lies in a
+    /// nearer cache than the table.
+    filter: Box<[u64]>,
 }
 
 /// A first look at the slot where a pair should be.
@@ -39,7 +45,12 @@ impl Pairs {
     /// A table without pairs, for up to `n_pairs`.
     pub fn new(n_pairs: usize) -> Self {
         let n_slots = (n_pairs + n_pairs / 2).next_power_of_two().max(16);
-        Self { of_bytes: vec![NONE; 1 << 16].into(), slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
+        Self {
+            of_bytes: vec![NONE; 1 << 16].into(),
+            slots: Buffer::filled(n_slots, FREE),
+            shift: 64 - n_slots.trailing_zeros(),
+            filter: vec![0; n_slots * FILTER_BITS / 64].into(),
+        }
     }
 
     /// Of equal pairs the last counts.
@@ -50,6 +61,8 @@ impl Pairs {
         }
         let pair = pair(left, right);
         let mut slot = self.first_slot(pair);
+        let (word, bit) = self.filter_bit(pair);
+        self.filter[word] |= bit;
         while self.slots[slot] != FREE && self.slots[slot] >> NUMBER_BITS != pair {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -78,6 +91,10 @@ impl Pairs {
     #[inline]
     fn look(&self, left: u32, right: u32) -> Look {
         let pair = pair(left, right);
+        let (word, bit) = self.filter_bit(pair);
+        if self.filter[word] & bit == 0 {
+            return Look { pair, slot: 0, content: FREE };
+        }
         let slot = self.first_slot(pair);
         Look { pair, slot, content: self.slots[slot] }
     }
@@ -89,6 +106,13 @@ impl Pairs {
             content = self.slots[slot];
         }
         content as u32 & NONE
+    }
+
+    /// Where in the filter the bit of a pair is.
+    #[inline]
+    fn filter_bit(&self, pair: u64) -> (usize, u64) {
+        let bit = pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (self.shift - FILTER_BITS.trailing_zeros());
+        (bit as usize / 64, 1 << (bit % 64))
     }
 
     #[inline]
