@@ -53,17 +53,14 @@ impl Blocks {
     /// The tokens of a part of a word, by `read` if no block before was the same.
     fn tokens(&mut self, word: &[u8], block: Range<usize>, read: impl FnOnce(&[u8], &mut Vec<u32>)) -> &[u32] {
         let known = self.read.iter().position(|(before, _)| word[before.clone()] == word[block.clone()]);
-        let (_, tokens) = match known {
-            Some(at) => &self.read[at],
-            None => {
-                let mut tokens = if self.read.len() < KNOWN_BLOCKS { Vec::new() } else { self.read.pop_front().unwrap_or_default().1 };
-                tokens.clear();
-                read(&word[block.clone()], &mut tokens);
-                self.read.push_back((block, tokens));
-                &self.read[self.read.len() - 1]
-            }
-        };
-        tokens
+        let at = known.unwrap_or_else(|| {
+            let mut tokens = if self.read.len() < KNOWN_BLOCKS { Vec::new() } else { self.read.pop_front().unwrap_or_default().1 };
+            tokens.clear();
+            read(&word[block.clone()], &mut tokens);
+            self.read.push_back((block, tokens));
+            self.read.len() - 1
+        });
+        &self.read[at].1
     }
 }
 

@@ -71,11 +71,36 @@ impl<'p, 't> Lattice<'p, 't> {
     #[inline]
     pub fn push(&mut self, character: char, span: (u32, u32)) {
         let mut bytes = [0; 4];
-        let bytes = character.encode_utf8(&mut bytes).as_bytes();
-        self.memory.text.extend_from_slice(bytes);
-        self.memory.spans.extend(std::iter::repeat_n(span, bytes.len()));
+        // One by one: for so few bytes, asking for a copy takes longer than making it.
+        for &byte in character.encode_utf8(&mut bytes).as_bytes() {
+            self.memory.text.push(byte);
+            self.memory.spans.push(span);
+        }
         if self.memory.text.len() >= self.patience {
             self.settle();
+        }
+    }
+
+    /// All characters of a text that comes from byte `start` on.
+    pub fn push_all(&mut self, text: &str, start: u32) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let n_bytes = rest.ceil_char_boundary(self.patience.saturating_sub(self.memory.text.len()).max(1));
+            let (part, others) = rest.split_at(n_bytes);
+            let at = start + (text.len() - rest.len()) as u32;
+            self.memory.text.extend_from_slice(part.as_bytes());
+            if part.is_ascii() {
+                self.memory.spans.extend((at..).take(n_bytes).map(|at| (at, at + 1)));
+            } else {
+                self.memory.spans.extend(part.char_indices().flat_map(|(i, character)| {
+                    let (start, n_bytes) = (at + i as u32, character.len_utf8());
+                    std::iter::repeat_n((start, start + n_bytes as u32), n_bytes)
+                }));
+            }
+            if self.memory.text.len() >= self.patience {
+                self.settle();
+            }
+            rest = others;
         }
     }
 
@@ -101,7 +126,7 @@ impl<'p, 't> Lattice<'p, 't> {
     /// Extends all paths as far as no piece can reach what is not there yet, and writes the tokens that they share.
     #[cold]
     fn settle(&mut self) {
-        self.extend_to(self.memory.text.len() - self.pieces.longest_bytes());
+        self.extend_to(self.memory.text.len().saturating_sub(self.pieces.longest_bytes()));
         let shared = self.shared();
         self.write(shared);
         self.memory.text.drain(..shared);

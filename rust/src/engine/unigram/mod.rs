@@ -62,7 +62,10 @@ impl Unigram {
 
     fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         match self.plain(word) {
-            Some(plain) => self.read_plain(word.as_bytes(), &plain, self.is_marked(before), tokens),
+            Some(plain) if word.len() - plain.n_blanks <= SHORT_BYTES => {
+                self.read_plain(word.as_bytes(), &plain, self.is_marked(before), tokens);
+            }
+            Some(plain) => self.read_long(word, &plain, self.is_marked(before), tokens),
             None => self.read_any(word, before, tokens),
         }
     }
@@ -77,9 +80,6 @@ impl Unigram {
             }
             Kind::BetweenBlanks => 0,
         };
-        if bytes.len() - n_blanks > SHORT_BYTES {
-            return None;
-        }
         let is_plain = bytes[n_blanks..].iter().all(|&byte| byte < 128 && classes.of_ascii(byte).is_plain())
             || word[n_blanks..].chars().all(|character| classes.of(character).is_plain());
         is_plain.then(|| Plain { n_blanks, n_first: word.chars().next().map_or(0, char::len_utf8) })
@@ -94,6 +94,15 @@ impl Unigram {
             (from as u32, to as u32)
         };
         self.pieces.short(n_blanks > 0 || is_marked, &word[n_blanks..], span, tokens);
+    }
+
+    fn read_long(&self, word: &str, plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
+        let mut lattice = Lattice::new(&self.pieces, tokens);
+        if plain.n_blanks > 0 || is_marked {
+            lattice.push(MARKER, (0, plain.n_first as u32));
+        }
+        lattice.push_all(&word[plain.n_blanks..], plain.n_blanks as u32);
+        lattice.end();
     }
 
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {

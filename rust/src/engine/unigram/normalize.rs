@@ -41,11 +41,7 @@ impl Normalizer {
             let class = self.classes.of(character);
             let (one, others) = rest.split_at(character.len_utf8());
             if class.is_alone() && others.chars().next().is_none_or(|next| self.classes.of(next).is_alone()) {
-                if class.is_kept() {
-                    aligner.hold(character, 0);
-                } else {
-                    self.part(one, 1, &mut aligner);
-                }
+                self.part(character, one, &mut aligner);
                 rest = others;
             } else {
                 let (joined, others) = rest.split_at(self.end_of_joined(rest));
@@ -76,13 +72,17 @@ impl Normalizer {
             return aligner.replace(cluster.chars().count(), normal);
         }
         for (at, character) in cluster.char_indices() {
-            self.part(&cluster[at..at + character.len_utf8()], 1, aligner);
+            self.part(character, &cluster[at..at + character.len_utf8()], aligner);
         }
     }
 
-    fn part(&self, part: &str, n_chars: usize, aligner: &mut Aligner<'_, impl FnMut(char, Span)>) {
+    /// A character that is looked up by itself.
+    fn part(&self, character: char, part: &str, aligner: &mut Aligner<'_, impl FnMut(char, Span)>) {
+        if self.classes.of(character).is_kept() {
+            return aligner.hold(character, 0);
+        }
         let normal = self.charsmap.as_ref().and_then(|map| map.transform(part)).unwrap_or(part);
-        aligner.replace(n_chars, normal);
+        aligner.replace(1, normal);
     }
 }
 

@@ -11,9 +11,14 @@ struct Loaded {
 
 /// A tokenizer of few pieces, many of equal score, so that ties decide.
 fn loaded(normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
+    loaded_with("xy", normalizer, pre_tokenizer)
+}
+
+/// The same with one piece more.
+fn loaded_with(piece: &str, normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
     let pieces = ["\u{2581}", "a", "b", "ab", "ba", "aba", "\u{2581}a", "\u{2581}ab", "bb", "\u{2581}\u{2581}", "\u{431}", "\u{4e2d}a"];
     let scored = pieces.iter().map(|piece| json!([piece, -(piece.chars().count() as f64)]));
-    let vocab: Vec<Value> = [json!(["<unk>", 0.0])].into_iter().chain(scored).chain([json!(["xy", -40.0])]).collect();
+    let vocab: Vec<Value> = [json!(["<unk>", 0.0])].into_iter().chain(scored).chain([json!([piece, -40.0])]).collect();
     let definition = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null,
@@ -71,6 +76,15 @@ fn long_words_are_read_in_windows_without_a_difference() {
                 assert_same(&loaded, &format!("b {} a", unit.repeat(n_repeats)));
             }
         }
+    }
+}
+
+#[test]
+fn a_piece_may_be_longer_than_a_window() {
+    let piece = "y".repeat(5000);
+    let loaded = loaded_with(&piece, &Value::Null, &json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first"}));
+    for text in [format!("a{piece}{piece}b"), format!("\n{}b {piece}", &piece[1..]), "ab".repeat(9000)] {
+        assert_same(&loaded, &text);
     }
 }
 
