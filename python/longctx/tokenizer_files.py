@@ -229,7 +229,7 @@ def _setting(config: dict[str, Any], key: str, kind: Any) -> Any:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")  # opened as text, each line end would be looked at
     except (OSError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{str(path)!r} cannot be read ({error}); give a readable tokenizer.json in UTF-8.") from error
 

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokenizers::PostProcessorWrapper;
@@ -18,7 +21,7 @@ pub type Object<'d> = BTreeMap<Entry<'d>, &'d RawValue>;
 /// The whole definition. Vocabularies stay text until an engine wants them: they are nearly all of it.
 #[derive(Debug)]
 pub struct Definition<'d> {
-    /// Everything that stands in it.
+    /// Everything that stands in it beside the model.
     pub fields: Object<'d>,
     /// Strings that are one token wherever they stand.
     added_tokens: Vec<AddedTokenDefinition>,
@@ -26,10 +29,9 @@ pub struct Definition<'d> {
     pub normalizer: Value,
     /// Null for none.
     pub pre_tokenizer: Value,
-    /// Vocabulary and what belongs to it.
-    pub model: &'d RawValue,
+    /// Vocabulary and what belongs to it. Its fields are told apart in the same pass as all others: each pass takes a while.
+    pub model: Object<'d>,
     /// What more than one reader asks for is read once.
-    model_fields: OnceCell<Object<'d>>,
     pieces: OnceCell<Vec<Piece<'d>>>,
 }
 
@@ -40,6 +42,37 @@ pub struct Piece<'d> {
     pub score: f64,
     /// The score as it stands there.
     pub digits: &'d RawValue,
+}
+
+/// The fields of a definition and of its model.
+#[derive(Default)]
+struct Parts<'d> {
+    fields: Object<'d>,
+    model: Option<Object<'d>>,
+}
+
+impl<'de: 'd, 'd> Deserialize<'de> for Parts<'d> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Parts<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut parts = Parts::default();
+                while let Some(name) = map.next_key::<Entry<'de>>()? {
+                    if name.0 == "model" {
+                        parts.model = Some(map.next_value()?);
+                    } else {
+                        parts.fields.insert(name, map.next_value()?);
+                    }
+                }
+                Ok(parts)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,14 +109,13 @@ impl<'d> Definition<'d> {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(tokenizer_json: &'d str) -> Result<Self, String> {
-        let fields: Object<'_> = serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())?;
+        let Parts { fields, model } = serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())?;
         Ok(Self {
             added_tokens: field(&fields, "added_tokens")?.unwrap_or_default(),
             normalizer: field(&fields, "normalizer")?.unwrap_or_default(),
             pre_tokenizer: field(&fields, "pre_tokenizer")?.unwrap_or_default(),
-            model: fields.get("model").ok_or("it has no model")?,
+            model: model.ok_or("it has no model")?,
             fields,
-            model_fields: OnceCell::new(),
             pieces: OnceCell::new(),
         })
     }
@@ -119,19 +151,8 @@ impl<'d> Definition<'d> {
     /// # Errors
     /// What is missing, or of another kind.
     pub fn model<M: Deserialize<'d>>(&self) -> Result<M, String> {
-        serde_json::from_str(self.model.get()).map_err(|error| error.to_string())
-    }
-
-    /// The model, its fields not read.
-    ///
-    /// # Errors
-    /// Where it is no object.
-    pub fn model_fields(&self) -> Result<&Object<'d>, String> {
-        if let Some(fields) = self.model_fields.get() {
-            return Ok(fields);
-        }
-        let fields = self.model()?;
-        Ok(self.model_fields.get_or_init(|| fields))
+        let fields = self.model.iter().map(|(Entry(name), &value)| (name.as_ref(), value));
+        M::deserialize(MapDeserializer::new(fields)).map_err(|error: serde_json::Error| error.to_string())
     }
 
     /// The vocabulary of a model where it is a list of pieces and scores.
@@ -142,7 +163,7 @@ impl<'d> Definition<'d> {
         if let Some(pieces) = self.pieces.get() {
             return Ok(pieces);
         }
-        let vocab: Vec<(Entry<'d>, &'d RawValue)> = field(self.model_fields()?, "vocab")?.ok_or("its model has no vocabulary")?;
+        let vocab: Vec<(Entry<'d>, &'d RawValue)> = field(&self.model, "vocab")?.ok_or("its model has no vocabulary")?;
         let piece = |(content, digits): (Entry<'d>, &'d RawValue)| {
             serde_json::from_str(digits.get()).map(|score| Piece { content: content.0, score, digits })
         };

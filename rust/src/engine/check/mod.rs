@@ -73,7 +73,7 @@ impl Reference {
         let before_model = engine(definition, parse(NO_MODEL)?, specials)?;
         let words = guarded(|| words(before_model.tokenizer(), texts))?;
         let needed = Needed(Substrings::of(&words).and(definition.added_token_ids().map(|(content, _)| content)));
-        let model = definition.model_fields()?;
+        let model = &definition.model;
         let Reduced { changed, entries } = reduced(definition, model, &needed)?;
         // The next added token that is no entry would be numbered after such a one, which the reduced vocabulary does not show.
         let is_beyond = |id: u32| id as usize >= entries.n_all && entries.ids.contains(&id);

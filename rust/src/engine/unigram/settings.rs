@@ -83,7 +83,7 @@ impl Settings {
 /// # Errors
 /// Where it is not one that this engine reads.
 pub fn pieces(definition: &Definition<'_>) -> Result<Pieces, String> {
-    let model = definition.model_fields()?;
+    let model = &definition.model;
     let kind: Option<String> = field(model, "type")?;
     if field(model, "byte_fallback")? == Some(true) || kind.is_some_and(|kind| kind != "Unigram") {
         return Err("unigram reads no bytes in place of unknown characters".into());
