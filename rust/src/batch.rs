@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crate::boundary::Breaks;
 use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
-use crate::engine::{Engine, SHORT_TEXT_BYTES, Tokens, encode_into};
+use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
@@ -102,30 +102,37 @@ impl Reader {
         let runs: Vec<Range<usize>> = runs(documents, PART_BYTES).collect();
         let mut long_ones: Vec<Option<Part>> = Vec::with_capacity(runs.len());
         for run in &runs {
-            let is_long = self.n_threads > 1 && run.len() == 1 && self.has_a_piece_for_each(documents[run.start]);
-            long_ones.push(is_long.then(|| self.part(documents, run, first_document, self.n_threads)).transpose()?);
+            let pieces = if run.len() == 1 { self.shared_pieces(documents[run.start]) } else { None };
+            long_ones.push(pieces.map(|pieces| self.part(documents, run, first_document, &pieces)).transpose()?);
         }
         let short_ones = parallel::map(runs.len(), self.n_threads, |index| {
-            long_ones[index].is_none().then(|| self.part(documents, &runs[index], first_document, 1)).transpose()
+            long_ones[index].is_none().then(|| self.part(documents, &runs[index], first_document, &[])).transpose()
         })?;
         Ok(Plan::new(long_ones.into_iter().zip(short_ones).filter_map(|(long, short)| long.or(short)).collect()))
     }
 
-    fn has_a_piece_for_each(&self, text: &str) -> bool {
-        text.len() > self.n_threads * SHORT_TEXT_BYTES && self.engine.pieces(text).len() > self.n_threads
+    /// The pieces of a text, where there is more than one for each thread.
+    fn shared_pieces(&self, text: &str) -> Option<Vec<Piece>> {
+        let is_long = self.n_threads > 1 && text.len() > self.n_threads * SHORT_TEXT_BYTES;
+        is_long.then(|| self.engine.pieces(text)).filter(|pieces| pieces.len() > self.n_threads)
     }
 
-    fn part(&self, documents: &[&str], run: &Range<usize>, first_document: usize, n_threads: usize) -> Result<Part> {
+    /// Reads a run of documents on this thread, or one document in pieces on all threads.
+    fn part(&self, documents: &[&str], run: &Range<usize>, first_document: usize, pieces: &[Piece]) -> Result<Part> {
         let mut part = self.spare.take();
         for index in run.clone() {
-            self.read(documents[index], n_threads, &mut part).map_err(|message| Error::document(first_document + index, message))?;
+            self.read(documents[index], pieces, &mut part).map_err(|message| Error::document(first_document + index, message))?;
         }
         Ok(part)
     }
 
-    fn read(&self, text: &str, n_threads: usize, part: &mut Part) -> std::result::Result<(), String> {
+    fn read(&self, text: &str, pieces: &[Piece], part: &mut Part) -> std::result::Result<(), String> {
         let start = part.tokens.len();
-        self.tokenize(text, n_threads, &mut part.tokens)?;
+        if pieces.is_empty() {
+            encode_into(self.engine.as_ref(), text, &mut part.tokens)?;
+        } else {
+            self.encode_together(text, pieces, &mut part.tokens)?;
+        }
         let n_tokens = part.tokens.len() - start;
         let (ids, byte_spans) = part.tokens.part(start..start + n_tokens);
         let breaks = Breaks::new(text, byte_spans, self.config.boundary);
@@ -140,25 +147,30 @@ impl Reader {
             part.chunks.push(Chunk { tokens, char_span, n_fresh });
         }
         if self.offsets == Offsets::EachToken {
-            char_index.to_char_spans(&mut part.tokens.byte_spans_mut()[start..]);
+            let spans = &mut part.tokens.byte_spans_mut()[start..];
+            let n_threads = if pieces.is_empty() { 1 } else { self.n_threads };
+            let shares = spans.chunks_mut(n_tokens.div_ceil(n_threads).max(1)).collect();
+            parallel::each(shares, |spans| char_index.to_char_spans(spans));
         }
         let chunks = first_chunk..part.chunks.len();
         part.documents.push(Document { tokens: start..start + n_tokens, chunks, n_chunks_before_select: cut.len() });
         Ok(())
     }
 
-    fn tokenize(&self, text: &str, n_threads: usize, tokens: &mut Tokens) -> std::result::Result<(), String> {
-        if n_threads == 1 {
-            return encode_into(self.engine.as_ref(), text, tokens);
-        }
-        for pieces in self.engine.pieces(text).chunks(n_threads * PIECES_PER_THREAD) {
-            let parts = parallel::map(pieces.len(), n_threads, |i| {
+    /// Tokenizes a text on all threads, and joins the tokens on all of them: copying, and the first touch of memory, take as long as reading.
+    fn encode_together(&self, text: &str, pieces: &[Piece], tokens: &mut Tokens) -> std::result::Result<(), String> {
+        let start = tokens.len();
+        for pieces in pieces.chunks(self.n_threads * PIECES_PER_THREAD) {
+            let parts = parallel::map(pieces.len(), self.n_threads, |i| {
                 let mut part = Tokens::default();
                 self.engine.encode(text, &pieces[i], &mut part).map(|()| part)
             })?;
-            for part in &parts {
-                tokens.append(part);
-            }
+            let n_after = tokens.len() + parts.iter().map(Tokens::len).sum::<usize>();
+            let n_read = pieces.last().map_or(text.len(), |piece| piece.own.end).max(1);
+            // As many tokens a byte as so far, and some more.
+            let n_expected = ((n_after - start) as f64 * text.len() as f64 / n_read as f64 * 1.02) as usize;
+            tokens.make_places(n_after, start + n_expected);
+            tokens.append_all(&parts, self.n_threads);
         }
         Ok(())
     }

@@ -93,6 +93,18 @@ impl<T> DerefMut for Buffer<T> {
     }
 }
 
+/// A column of zeros, or whatever the default is, in huge pages where they fit: no page is touched before it is written.
+pub fn zeros<T: Copy + Default>(n: usize) -> Vec<T> {
+    let column = vec![T::default(); n];
+    #[cfg(target_os = "linux")]
+    if n * size_of::<T>() >= 2 * HUGE_PAGE_BYTES {
+        let first = own_part(column.as_ptr(), 0, HUGE_PAGE_BYTES).start;
+        let n_in_page = HUGE_PAGE_BYTES / size_of::<T>();
+        ask_for_huge_pages(column[first..].as_ptr(), (n - first) / n_in_page * n_in_page);
+    }
+    column
+}
+
 /// What memory for `n` values is a multiple of.
 fn unit_of<T>(n: usize) -> usize {
     if n * size_of::<T>() < HUGE_PAGE_BYTES { LINE_BYTES } else { HUGE_PAGE_BYTES }
@@ -143,6 +155,7 @@ mod tests {
             assert_eq!(buffer.as_ptr() as usize % if n > 1000 { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
             buffer.fill([1; 2]);
             assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
+            assert!(zeros::<u32>(n) == vec![0; n]);
             buffer.truncate(5);
             let (memory, own) = buffer.into_memory();
             assert!(own.len() == n.min(5) && memory[own].iter().all(|&value| value == [1; 2]));
