@@ -84,7 +84,7 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
             pairs = []
             for _ in range(options.rounds):
                 one, many = (
-                    ask(peer, tokenizer, path, Settings(1, cpus, n, ("cold",), limit_seconds=options.limit)) for n in (1, options.threads)
+                    ask(peer, tokenizer, path, Settings(1, cpus, n, ("cold", "repeat"), limit_seconds=options.limit)) for n in (1, options.threads)
                 )
                 pairs.append((one, many))
             print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)

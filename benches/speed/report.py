@@ -138,13 +138,21 @@ def table(cells: list[Cell]) -> str:
 
 
 def scaling(peer: str, tokenizer: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Line for one package: wall time with one thread and with ``n_threads``, and the median of the rounds' ratios."""
+    """Line for one package: wall time with one thread and with ``n_threads``, and the median of the rounds' ratios.
+
+    In the first call of a process Python writes the text down in UTF-8, which it keeps; one thread does that.
+    """
     refusals = [answer["refused"] for pair in pairs for answer in pair if "refused" in answer]
     name = f"{tokenizer:30} {peer:20}"
     if refusals:
         return f"{name} {refusals[0]}"
-    one, many = (median(pair[i]["wall"]["cold"] for pair in pairs) for i in (0, 1))
-    ratio = median(first["wall"]["cold"] / second["wall"]["cold"] for first, second in pairs)
+    calls = "   ".join(_scaled(phase, what, n_threads, pairs) for phase, what in (("cold", "first call"), ("repeat", "again")))
     idle = median(first["wall"]["cold"] / first["processor"]["cold"] for first, _ in pairs)
     remark = f"   (other work ran: one thread waited for its core, {idle:.1f}x)" if idle > SHARED else ""
-    return f"{name} 1 thread {one:7.2f} s   {n_threads} threads {many:7.2f} s   {ratio:5.2f}x{remark}"
+    return f"{name} {calls}{remark}"
+
+
+def _scaled(phase: str, what: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    one, many = (median(pair[i]["wall"][phase] for pair in pairs) for i in (0, 1))
+    ratio = median(first["wall"][phase] / second["wall"][phase] for first, second in pairs)
+    return f"{what}: 1 thread {one:5.2f} s, {n_threads} threads {many:5.2f} s, {ratio:5.2f}x"
