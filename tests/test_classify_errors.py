@@ -256,7 +256,7 @@ OUT_OF_MEMORY = [
 def test_out_of_memory_halves_the_budget_stays_there_and_changes_no_result(folder: Path, error: Exception):
     expected = LongDocumentClassifier.from_pretrained(folder, device="cpu").predict_proba(DOCUMENTS)
     classifier = LongDocumentClassifier.from_pretrained(folder, device="cpu")
-    model = classifier._task.runner.model
+    model = classifier._task.runner.backend.model
     model.forward = limited = OutOfMemoryAbove(model.forward, 70, error)
     np.testing.assert_allclose(classifier.predict_proba(DOCUMENTS), expected, atol=1e-5)
     assert 0 < limited.n_errors <= 12
@@ -269,14 +269,14 @@ def test_out_of_memory_at_random_batches_changes_no_result(folder: Path):
     expected = LongDocumentClassifier.from_pretrained(folder, device="cpu").predict_proba(DOCUMENTS * 4)
     for seed in range(5):
         classifier = LongDocumentClassifier.from_pretrained(folder, device="cpu", token_budget=512)
-        model = classifier._task.runner.model
+        model = classifier._task.runner.backend.model
         model.forward = OutOfMemoryAtRandom(model.forward, seed)
         np.testing.assert_allclose(classifier.predict_proba(DOCUMENTS * 4), expected, atol=1e-5)
 
 
 def test_a_single_row_that_does_not_fit_is_an_error(folder: Path):
     classifier = LongDocumentClassifier.from_pretrained(folder, device="cpu")
-    model = classifier._task.runner.model
+    model = classifier._task.runner.backend.model
     model.forward = OutOfMemoryAbove(model.forward, 10, torch.OutOfMemoryError())
     with pytest.raises(ModelError, match="single row of 32 tokens"):
         classifier(DOCUMENTS)
@@ -284,7 +284,7 @@ def test_a_single_row_that_does_not_fit_is_an_error(folder: Path):
 
 def test_other_errors_of_a_model_are_not_taken_for_lack_of_memory(folder: Path):
     classifier = LongDocumentClassifier.from_pretrained(folder, device="cpu")
-    model = classifier._task.runner.model
+    model = classifier._task.runner.backend.model
     model.forward = OutOfMemoryAbove(model.forward, 10, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         classifier(DOCUMENTS)

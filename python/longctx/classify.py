@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, ModelError
+from longctx.inference.backends.base import Readout
+from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.decisions import decide
 from longctx.inference.device import pick_device, pick_dtype, pick_token_budget
 from longctx.inference.documents import DocumentCollector, DocumentRows, TextTap
-from longctx.inference.loop import RowOutput, RowRunner
+from longctx.inference.loop import Finish, RowRunner
 from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
@@ -168,8 +170,8 @@ class LongDocumentClassifier:
         )
         placed = _place(checkpoint, device, dtype)
 
-        def make_runner(row_output: RowOutput) -> RowRunner:
-            return RowRunner(checkpoint.model, row_output, device=placed, token_budget=budget)
+        def make_runner(readout: Readout, finish: Finish | None = None) -> RowRunner:
+            return RowRunner(TorchBackend(checkpoint.model, readout, device=placed), finish, token_budget=budget)
 
         if labels is None or checkpoint.kind == "classifier":
             _check_trained(checkpoint, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longctx.errors import ModelError
+from longctx.inference.backends.base import Backend
 from longctx.inference.planning import Padding, RowGroup, plan_groups
 
 if TYPE_CHECKING:
@@ -21,30 +21,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RowOutput = Callable[[Any, Tensor | None], Tensor]
-"""From the model's output and the mask (None: no padding) to values ``(n_rows, d)``."""
+Finish = Callable[[Tensor], Tensor]
+"""From what the backend reads of the rows ``(n_rows, ...)`` to their values ``(n_rows, d)``, on the same device."""
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "defaultcpuallocator")
 
 
 class RowRunner:
-    """Runs the rows of chunk batches through one model on one device.
+    """Runs the rows of chunk batches through one backend.
 
     Args:
-        model: a torch module with the forward of transformers, already on its device and in eval mode.
-        row_output: takes what a row is worth from the model's output.
-        device: where the model is.
+        backend: computes a batch.
+        finish: makes values of what the backend reads.
         token_budget: largest ``n_rows * width`` of a batch; halved, for good, when memory runs out.
     """
 
-    def __init__(self, model: Any, row_output: RowOutput, *, device: torch.device, token_budget: int) -> None:
-        self.model = model
-        self.row_output = row_output
-        self.device = device
+    def __init__(self, backend: Backend, finish: Finish | None = None, *, token_budget: int) -> None:
+        self.backend = backend
+        self.finish = finish
         self.token_budget = token_budget
-        parameters = inspect.signature(model.forward).parameters
-        self._takes_types = "token_type_ids" in parameters
-        self._takes_mask = "attention_mask" in parameters
-        self._n_known_ids = _known_ids(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backend computes."""
+        return self.backend.device
 
     def run(self, batch: ChunkBatch) -> NDArray[np.float32]:
         """Values float32 ``(n_rows, d)`` in the order of the batch's rows.
@@ -54,7 +53,7 @@ class RowRunner:
         """
         self._check_ids(batch)
         padding = self._padding(batch)
-        types = batch.token_type_ids if self._takes_types else None
+        types = batch.token_type_ids if self.backend.facts.takes_types else None
         waiting = deque(plan_groups(batch.lengths, token_budget=self.token_budget, padding=padding))
         values: NDArray[np.float32] | None = None
         while waiting:
@@ -76,16 +75,15 @@ class RowRunner:
     def _check_ids(self, batch: ChunkBatch) -> None:
         """Find a foreign tokenizer here: on CUDA it would break the whole process."""
         largest = int(batch.input_ids.max(initial=0))
-        if self._n_known_ids is not None and largest >= self._n_known_ids:
-            raise ModelError(
-                f"The tokenizer gave id {largest}, but the model knows {self._n_known_ids} ids; give the model's own tokenizer."
-            )
+        n_known_ids = self.backend.facts.n_known_ids
+        if n_known_ids is not None and largest >= n_known_ids:
+            raise ModelError(f"The tokenizer gave id {largest}, but the model knows {n_known_ids} ids; give the model's own tokenizer.")
 
     def _padding(self, batch: ChunkBatch) -> Padding:
-        if getattr(self.model.config, "pad_token_id", None) is None:
-            return "single"  # transformers heads that read the last token refuse batches without a pad token
+        if not self.backend.facts.can_pad:
+            return "single"
         # Moving a left-padded row shifts its positions, so such rows only meet rows of their own length.
-        return "never" if batch.padding_side == "left" or not self._takes_mask else "allowed"
+        return "never" if batch.padding_side == "left" or not self.backend.facts.takes_mask else "allowed"
 
     def _plan_rows(self, batch: ChunkBatch, rows: NDArray[np.int64], padding: Padding) -> list[RowGroup]:
         groups = plan_groups(batch.lengths[rows], token_budget=self.token_budget, padding=padding)
@@ -114,26 +112,20 @@ class RowRunner:
 
     def _run_group(self, batch: ChunkBatch, types: Any, group: RowGroup) -> NDArray[np.float32]:
         columns = slice(batch.width - group.width, None) if batch.padding_side == "left" else slice(0, group.width)
-        inputs = {"input_ids": self._tensor(batch.input_ids[group.rows, columns])}
+        ids = self._tensor(batch.input_ids[group.rows, columns])
         mask = None
         if not group.is_even:
             lengths = self._tensor(batch.lengths[group.rows])
             mask = torch.arange(group.width, device=self.device) < lengths.unsqueeze(1)
-            inputs["attention_mask"] = mask.long()
-        if types is not None:
-            inputs["token_type_ids"] = self._tensor(types[group.rows, columns])
+        token_types = None if types is None else self._tensor(types[group.rows, columns])
         with torch.inference_mode():
-            output = self.model(**inputs)
-            return np.asarray(self.row_output(output, mask).float().cpu().numpy())
+            values = self.backend.run(ids, mask, token_types)
+            if self.finish is not None:
+                values = self.finish(values)
+            return np.asarray(values.float().cpu().numpy())
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).long()
-
-
-def _known_ids(model: Any) -> int | None:
-    """Rows of the embedding table, None where the model does not say."""
-    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    return getattr(embeddings, "num_embeddings", None)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

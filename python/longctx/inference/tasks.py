@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,16 +12,17 @@ from torch import Tensor
 from longctx.chunking import Chunker
 from longctx.documents import is_utf8
 from longctx.errors import ConfigError, ModelError
-from longctx.inference.loop import RowOutput, RowRunner
+from longctx.inference.backends.base import LOGITS, Readout
+from longctx.inference.loop import RowRunner
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
 from longctx.nn.checkpoints import Checkpoint, entailment_index
-from longctx.nn.embedding import Pooling, embed_rows
 from longctx.tokenizer_files import TokenizerSpec
 
 Problem = Literal["single_label", "multi_label", "regression"]
 MakeChunker = Callable[..., Chunker]
 """``Chunker`` with the tokenizer and the chunk options filled in; takes ``max_tokens`` and ``suffix``."""
-MakeRunner = Callable[[RowOutput], RowRunner]
+MakeRunner = Callable[..., RowRunner]
+"""``RowRunner`` with the backend filled in; takes a ``Readout`` and what finishes it."""
 
 SIMILARITY_SCALE = 20.0
 """Cosine similarity to logit: the scale that sentence-transformers train such encoders with."""
@@ -127,7 +127,7 @@ def trained_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner:
         problem=problem,
         aggregator=pick_aggregator(aggregate, Mean()),
         chunkers=(make_chunker(),),
-        runner=make_runner(_logits),
+        runner=make_runner(LOGITS),
     )
 
 
@@ -135,15 +135,15 @@ def similarity_task(
     checkpoint: Checkpoint, labels: Labels, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator
 ) -> Task:
     """Zero-shot: a chunk's value for a label is the cosine similarity of their embeddings."""
-    embed = partial(_embedding, pooling=checkpoint.pooling)
+    embedding = Readout("embedding", checkpoint.pooling)
     chunker = make_chunker()
-    targets = _embed_texts(labels.texts, chunker, make_runner(embed))
+    targets = _embed_texts(labels.texts, chunker, make_runner(embedding))
     return Task(
         labels=labels.names,
         problem="single_label",
         aggregator=pick_aggregator(aggregate, SoftmaxEvidence(SIMILARITY_EVIDENCE_SCALE, centred=True)),
         chunkers=(chunker,),
-        runner=make_runner(lambda output, mask: embed(output, mask) @ targets.T),
+        runner=make_runner(embedding, lambda embeddings: embeddings @ targets.T),
         scale=SIMILARITY_SCALE,
         blank_is_neutral=True,
     )
@@ -161,7 +161,7 @@ def entailment_task(
         problem="single_label",
         aggregator=pick_aggregator(aggregate, SoftmaxEvidence(ENTAILMENT_EVIDENCE_SCALE, centred=True)),
         chunkers=_same_windows(labels.texts, make_chunker),
-        runner=make_runner(lambda output, _: output.logits[:, column : column + 1]),
+        runner=make_runner(LOGITS, lambda logits: logits[:, column : column + 1]),
     )
 
 
@@ -184,16 +184,6 @@ def _embed_texts(texts: tuple[str, ...], chunker: Chunker, runner: RowRunner) ->
     owner = torch.from_numpy(batch.document_index).long().to(runner.device)
     sums = torch.zeros(len(texts), rows.shape[1], device=runner.device).index_add_(0, owner, rows)
     return torch.nn.functional.normalize(sums, dim=-1)
-
-
-def _logits(output: Any, mask: Tensor | None) -> Tensor:
-    del mask  # the model has seen it
-    logits: Tensor = output.logits
-    return logits
-
-
-def _embedding(output: Any, mask: Tensor | None, *, pooling: Pooling) -> Tensor:
-    return embed_rows(output.last_hidden_state, mask, pooling=pooling)
 
 
 def chunker_maker(spec: TokenizerSpec, *, max_tokens: int, overlap_tokens: int, options: dict[str, Any]) -> MakeChunker:
