@@ -46,9 +46,10 @@ def test_nli_is_softmax_over_the_labels_entailment_logits(nli: Path):
 
 def test_nli_reads_the_same_windows_for_every_label(nli: Path):
     classifier = longctx.LongDocumentClassifier.from_pretrained(nli, LABELS, tokenizer=_long(nli), device="cpu")
-    rooms = {chunker.room_tokens for chunker in classifier._task.chunkers}
-    assert len(rooms) == 1
-    assert max(chunker.max_tokens for chunker in classifier._task.chunkers) == 64
+    task = classifier._task
+    assert len(task.questions) == len(LABELS)
+    assert max(task.full_lengths) == 64
+    assert task.chunker.max_tokens in task.full_lengths
     prediction = classifier(DOCUMENTS[0])[0]
     assert prediction.coverage.complete
     assert len(prediction.chunks) > 1
