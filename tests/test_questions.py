@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ ROOM = 20
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "XLNet", "XLMRoberta"])
-def test_rows_with_another_question_are_those_of_its_own_chunker(family: str, tmp_path):
+def test_rows_with_another_question_are_those_of_its_own_chunker(family: str, tmp_path: Path):
     save_tokenizer(family, tmp_path)
     loose = [Chunker(tmp_path, max_tokens=64, overlap_tokens=4, suffix=text) for text in HYPOTHESES]
     chunkers = [

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REMEMBERED_BYTES = 32_000_000
 """Ids and values of rows that are kept to find a row again: some 15,000 rows of 512."""
+MOST_UNFINISHED = 16
+"""Pieces that may wait for values: where all new rows are equal to waiting ones, no batch would ever be full."""
 
 
 class Piece:
@@ -77,10 +79,12 @@ class RowFlow:
         self._known: OrderedDict[tuple[int, bytes], Row] = OrderedDict()
         self._late: deque[tuple[RowGroup, PendingValues]] = deque()
         self._complete: list[Piece] = []
+        self._n_unfinished = 0
 
     def add(self, batches: Sequence[ChunkBatch]) -> Piece:
         """Take the rows of one batch, asked as many questions as there are batches: the same chunks, other fixed tokens."""
         piece = Piece(batches[0], len(batches))
+        self._n_unfinished += 1
         for question, batch in enumerate(batches):
             self._runner.check_ids(batch)
             types = batch.token_type_ids if self._runner.takes_types else None
@@ -92,6 +96,7 @@ class RowFlow:
 
     def step(self, *, is_end: bool) -> bool:
         """Run one group; False when more rows are needed for one, or, with ``is_end``, when everything is read."""
+        is_end = is_end or self._n_unfinished >= MOST_UNFINISHED
         group = self._pool.take(self._runner.token_budget, is_end=is_end)
         if group is None:
             is_late = is_end and bool(self._late)
@@ -112,6 +117,7 @@ class RowFlow:
     def complete(self) -> list[Piece]:
         """Give the pieces that have become complete, once."""
         pieces, self._complete = self._complete, []
+        self._n_unfinished -= len(pieces)
         return pieces
 
     def _add_row(self, piece: Piece, number: int, question: int, batch: ChunkBatch, types: NDArray[Any] | None) -> None:

@@ -130,8 +130,8 @@ def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:
 
 def _is_packable(model: Any) -> bool:
     config = model.config
-    is_known = getattr(config, "model_type", "") in PACKABLE and not getattr(config, "is_decoder", False)
-    reads_first = bool(getattr(config, "classifier_pooling", "cls") == "cls")
+    is_known: bool = getattr(config, "model_type", "") in PACKABLE and not getattr(config, "is_decoder", False)
+    reads_first: bool = getattr(config, "classifier_pooling", "cls") == "cls"
     return is_known and reads_first and _has_attention(model)
 
 
@@ -153,16 +153,11 @@ def _has_attention(model: Any) -> bool:
     """Whether torch has a fast attention for rows of unequal length here. On the CPU, plain attention row by row is that."""
     device = next(model.parameters()).device
     if device.type != "cuda":
-        return device.type == "cpu"
+        return bool(device.type == "cpu")
     heads = getattr(model.config, "num_attention_heads", 1)
     head_width = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
-    return (
-        torch.cuda.get_device_capability(device) >= VARLEN_CAPABILITY
-        and model.dtype in VARLEN_DTYPES
-        and head_width % 8 == 0
-        and head_width <= LONGEST_HEAD
-        and _varlen() is not None
-    )
+    is_new_enough = torch.cuda.get_device_capability(device) >= VARLEN_CAPABILITY and _varlen() is not None
+    return bool(is_new_enough and model.dtype in VARLEN_DTYPES and head_width % 8 == 0 and head_width <= LONGEST_HEAD)
 
 
 @cache

@@ -7,6 +7,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from longctx.chunking import Chunker, PlannedRows
@@ -116,18 +118,24 @@ class _Open:
     """A group of documents of which rows are still to be written."""
 
     def __init__(self, planned: PlannedRows) -> None:
-        self._planned = planned
+        self._planned: PlannedRows | None = planned
+        self._n_rows = planned.n_rows
         self._n_written = 0
 
     @property
     def n_left(self) -> int:
         """Rows that are still to be written."""
-        return self._planned.n_rows - self._n_written
+        return self._n_rows - self._n_written
 
-    def write(self, n_rows: int) -> ChunkBatch:
-        """Give the next rows."""
-        start, self._n_written = self._n_written, min(self._n_written + n_rows, self._planned.n_rows)
-        return self._planned.batch(start, self._n_written)
+    def write(self, most_rows: int) -> ChunkBatch | None:
+        """Give the next rows; None when all are written."""
+        if self._planned is None or not self.n_left:
+            return None
+        start, self._n_written = self._n_written, min(self._n_written + most_rows, self._n_rows)
+        batch = self._planned.batch(start, self._n_written)
+        if not self.n_left:
+            self._planned = None  # the tokens of a long document are worth gigabytes
+        return batch
 
 
 class FairSlices:
@@ -146,13 +154,13 @@ class FairSlices:
         self._meter = meter
         self._most_chars = min(max(CHARS_PER_TOKEN * max_rows * chunker.max_tokens, LEAST_GROUP_CHARS), MOST_GROUP_CHARS)
         self._groups = groups(documents, max_documents=max_rows, max_chars=self._most_chars)
-        self._held: list[Any] | None = None
+        self._held: deque[list[Any]] = deque()
         self._n_planned = 0
+        self._n_ahead_documents, self._n_ahead_chars = 0, 0
         self._broken: LongctxError | None = None
 
     def __iter__(self) -> Iterator[ChunkBatch]:
-        while (group := self._next_group()) is not None:
-            opened = self._plan(group)
+        while (opened := self._open_next()) is not None:
             if opened.n_left > LONG_SLICES * self._max_rows:
                 yield from self._share(opened)
             else:
@@ -163,34 +171,42 @@ class FairSlices:
     def _share(self, long: _Open) -> Iterator[ChunkBatch]:
         """Slices of a long group in turns with slices of the groups behind it, as far ahead as results may wait."""
         behind: _Open | None = None
-        n_documents, n_chars = 0, 0
-        while long.n_left:
-            yield self._write(long)
-            if behind is None and n_documents < AHEAD_DOCUMENTS and n_chars < AHEAD_CHARS:
-                group = self._next_group()
-                if group is not None and _n_chars(group) > 2 * self._most_chars:
-                    self._held, group = group, None  # a second giant waits: two at once would take twice the memory
-                if group is not None:
-                    n_documents, n_chars = n_documents + len(group), n_chars + _n_chars(group)
-                    behind = self._plan(group)
-            if behind is not None and behind.n_left:
-                yield self._write(behind)
-            behind = behind if behind is not None and behind.n_left else None
+        self._n_ahead_documents, self._n_ahead_chars = 0, 0
+        while (batch := self._write(long)) is not None:
+            yield batch
+            if behind is None and self._n_ahead_documents < AHEAD_DOCUMENTS and self._n_ahead_chars < AHEAD_CHARS:
+                behind = self._open_next(most_chars=2 * self._most_chars)  # of two giants at once both would take memory
+            batch = None if behind is None else self._write(behind)
+            if batch is None:
+                behind = None
+            else:
+                yield batch
         if behind is not None:
             yield from self._rest(behind)
 
     def _rest(self, opened: _Open) -> Iterator[ChunkBatch]:
-        while opened.n_left:
-            yield self._write(opened)
+        while (batch := self._write(opened)) is not None:
+            yield batch
+
+    def _open_next(self, most_chars: int | None = None) -> _Open | None:
+        """Plan the next group of documents; None at the end, or while the next one has more than ``most_chars``."""
+        group = self._next_group()
+        if group is None:
+            return None
+        n_chars = sum(len(document) for document in group if isinstance(document, str | bytes))
+        if most_chars is not None and n_chars > most_chars:
+            self._held.appendleft(group)
+            return None
+        self._n_ahead_documents += len(group)
+        self._n_ahead_chars += n_chars
+        return self._plan(group)
 
     def _next_group(self) -> list[Any] | None:
-        if self._held is not None:
-            group, self._held = self._held, None
-            return group
-        if self._broken is not None:
-            return None
-        with self._meter.timed("reading"):
-            return next(self._groups, None)
+        if not self._held and self._broken is None:
+            with self._meter.timed("reading"):
+                group = next(self._groups, None)
+            self._held.extend(() if group is None else _long_ones_apart(group, LONG_SLICES * self._max_rows * self._chunker.max_tokens))
+        return self._held.popleft() if self._held and self._broken is None else None
 
     def _plan(self, group: list[Any]) -> _Open:
         first = self._n_planned
@@ -211,10 +227,14 @@ class FairSlices:
                 return n_documents
         return 0
 
-    def _write(self, opened: _Open) -> ChunkBatch:
+    def _write(self, opened: _Open) -> ChunkBatch | None:
         with self._meter.timed("chunking"):
             return opened.write(self._max_rows)
 
 
-def _n_chars(group: list[Any]) -> int:
-    return sum(len(document) for document in group if isinstance(document, str | bytes))
+def _long_ones_apart(group: list[Any], long_chars: int) -> Iterator[list[Any]]:
+    """Split a group around its long documents, which would hold up the others of the group."""
+    is_long = [isinstance(document, str | bytes) and len(document) > long_chars for document in group]
+    for is_run_long, run in groupby(zip(is_long, group, strict=True), key=itemgetter(0)):
+        documents = [document for _, document in run]
+        yield from ([document] for document in documents) if is_run_long else (documents,)
