@@ -23,7 +23,7 @@ from longctx.inference.meter import Meter
 from longctx.inference.reading import AHEAD_DOCUMENTS, BackgroundReader, FairSlices
 from models import DOCUMENTS, MAX_TOKENS, save_checkpoint, wrap_forward
 
-SECONDS = 60
+SECONDS = 120
 """No test waits longer for a thread or a process: what hangs, fails."""
 
 
@@ -263,6 +263,7 @@ def run_until_ready(folder: Path, then: str, n_quick: int = 3) -> subprocess.Pop
     return process
 
 
+@pytest.mark.timeout(3 * SECONDS)
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("then", "left"), [(NEVER_ENDS, "[]"), ("time.sleep(1000)", "['longctx-reader']")])
 def test_an_interrupt_ends_the_program(folder: Path, then: str, left: str):
@@ -274,6 +275,7 @@ def test_an_interrupt_ends_the_program(folder: Path, then: str, left: str):
     assert (process.returncode, out) == (130, f"interrupted {left}\n")
 
 
+@pytest.mark.timeout(3 * SECONDS)
 @pytest.mark.parametrize("then", [NEVER_ENDS, "time.sleep(1000)"])
 def test_a_program_ends_with_a_stream_that_was_left_in_the_middle(folder: Path, then: str):
     program = textwrap.dedent(PROGRAM.format(folder=str(folder), then=then, n_quick=3000)).replace("        pass\n", "        break\n")

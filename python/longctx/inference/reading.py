@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 2.0
 """How long a closed reader is waited for. One that is stuck in the user's source is left behind; it ends when the source returns."""
 AHEAD_DOCUMENTS = 4096
 AHEAD_CHARS = 32_000_000
