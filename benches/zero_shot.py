@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from longctx import ChunkBatch, Chunker
+from longctx.inference.backends.base import Readout
+from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.loop import RowRunner
 from longctx.nn.aggregators import Aggregator, Max, Mean, SoftmaxEvidence
 from longctx.nn.checkpoints import load_checkpoint
-from longctx.nn.embedding import embed_rows, minilm_folder
+from longctx.nn.embedding import minilm_folder
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 N_WORDS = 2300
@@ -123,12 +125,8 @@ class Embedder:
 
     def __init__(self, checkpoint: Any, max_tokens: int) -> None:
         self.chunker = Chunker(checkpoint.tokenizer, max_tokens=max_tokens, overlap_tokens=max_tokens // 8)
-        self.runner = RowRunner(
-            checkpoint.model.eval(),
-            lambda output, mask: embed_rows(output.last_hidden_state, mask),
-            device=torch.device("cpu"),
-            token_budget=4096,
-        )
+        backend = TorchBackend(checkpoint.model.eval(), Readout("embedding"), device=torch.device("cpu"))
+        self.runner = RowRunner(backend, token_budget=4096)
 
     def __call__(self, documents: list[str]) -> tuple[Tensor, ChunkBatch]:
         """Embed ``documents``: ``(n_rows, hidden)`` and the rows."""

@@ -12,6 +12,7 @@ import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+import longctx
 from tokenizers_built import fresh
 
 MAX_TOKENS = 32
@@ -125,6 +126,15 @@ def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+def wrap_forward(classifier: longctx.LongDocumentClassifier, wrap: Callable[[Callable[..., Any]], Any]) -> list[Any]:
+    """Put a wrapper around what the classifier calls, for rectangles of rows and for packed ones; gives the wrappers."""
+    runner = classifier._task.runner
+    backends = [runner.backend, *([] if runner.packed is None else [runner.packed])]
+    for backend in backends:
+        backend.model.forward = wrap(backend.model.forward)
+    return [backend.model.forward for backend in backends]
+
+
 class OutOfMemoryAbove:
     """Wraps a model's forward: more than ``n_tokens`` at a time is out of memory; counts how often."""
 
@@ -149,6 +159,6 @@ class OutOfMemoryAtRandom:
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
-        if len(input_ids) > 1 and self.rng.random() < 0.3:
+        if len(inputs.get("row_lengths", input_ids)) > 1 and self.rng.random() < 0.3:
             raise torch.OutOfMemoryError
         return self.forward(input_ids=input_ids, **inputs)

@@ -46,9 +46,10 @@ def test_nli_is_softmax_over_the_labels_entailment_logits(nli: Path):
 
 def test_nli_reads_the_same_windows_for_every_label(nli: Path):
     classifier = longctx.LongDocumentClassifier.from_pretrained(nli, LABELS, tokenizer=_long(nli), device="cpu")
-    rooms = {chunker.room_tokens for chunker in classifier._task.chunkers}
-    assert len(rooms) == 1
-    assert max(chunker.max_tokens for chunker in classifier._task.chunkers) == 64
+    task = classifier._task
+    assert len(task.questions) == len(LABELS)
+    assert max(task.full_lengths) == 64
+    assert task.chunker.max_tokens in task.full_lengths
     prediction = classifier(DOCUMENTS[0])[0]
     assert prediction.coverage.complete
     assert len(prediction.chunks) > 1
@@ -105,7 +106,7 @@ def test_a_label_longer_than_a_row_is_read_to_its_end(encoder: Path):
 
 def test_row_length_defaults_to_what_the_model_allows(encoder: Path):
     classifier = longctx.LongDocumentClassifier.from_pretrained(encoder, LABELS, device="cpu")
-    assert classifier._task.chunkers[0].max_tokens == MAX_TOKENS
+    assert classifier._task.chunker.max_tokens == MAX_TOKENS
     assert classifier._task.chunkers[0].overlap_tokens == MAX_TOKENS // 8
 
 

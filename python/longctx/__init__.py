@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from longctx.classify import LongDocumentClassifier, chunk_and_classify
     from longctx.coverage import Coverage, CoverageTable
     from longctx.results import ChunkEvidence, Prediction, Predictions
+    from longctx.run_stats import RunStats
 
 __all__ = [
     "ChunkBatch",
@@ -47,6 +48,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "ReadError",
+    "RunStats",
     "TokenizerError",
     "__version__",
     "chunk_and_classify",
@@ -62,6 +64,7 @@ _MODULE_OF = {
     "Packed": "batch",
     "Prediction": "results",
     "Predictions": "results",
+    "RunStats": "run_stats",
     "__version__": "_core",
     "chunk_and_classify": "classify",
 }

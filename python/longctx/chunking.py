@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -124,12 +124,16 @@ class Chunker:
     def _stream(self, documents: Any, max_rows: int) -> Iterator[ChunkBatch]:
         first_document = 0
         for group in groups(documents, max_documents=max_rows, max_chars=_STREAM_GROUP_CHARS):
-            plan = self._core.plan(as_runs(group, first_document), first_document)
-            for start in range(0, plan.n_rows, max_rows):
-                stop = min(start + max_rows, plan.n_rows)
-                first_covered, counts = plan.coverage(start, stop)
-                yield self._batch(plan.rows(start, stop), counts, first_covered, first_document)
+            planned = self.plan(group, first_document)
+            yield from (planned.batch(start, start + max_rows) for start in range(0, planned.n_rows, max_rows))
             first_document += len(group)
+
+    def plan(self, documents: Any, first_document: int = 0) -> PlannedRows:
+        """Tokenize and cut documents; their rows are written later, a part at a time.
+
+        Documents are counted from ``first_document``, also in errors, which are those of a call.
+        """
+        return PlannedRows(self._core.plan(as_runs(documents, first_document), first_document), first_document, self._batch)
 
     def explain(self) -> str:
         """Say which engine reads this tokenizer and why, and what its rows look like."""
@@ -202,6 +206,22 @@ class Chunker:
         reason = f"select={select!r}, max_chunks={self._options['max_chunks']}" if select is not None else ""
         coverage = CoverageTable(covered, counts, reason)
         return ChunkBatch(ids, lengths, document_index, token_spans, char_spans, fresh_tokens, offsets, coverage, self._layout)
+
+
+class PlannedRows:
+    """Documents, tokenized and cut, whose rows are written on demand. Made by ``Chunker.plan``."""
+
+    def __init__(self, plan: _core.Plan, first_document: int, make_batch: Callable[..., ChunkBatch]) -> None:
+        self._plan = plan
+        self._first_document = first_document
+        self._make_batch = make_batch
+        self.n_rows: int = plan.n_rows
+
+    def batch(self, start: int, stop: int) -> ChunkBatch:
+        """Rows ``start`` to ``stop``, or to the last one."""
+        stop = min(stop, self.n_rows)
+        first_covered, counts = self._plan.coverage(start, stop)
+        return self._make_batch(self._plan.rows(start, stop), counts, first_covered, self._first_document)
 
 
 def _row_length(max_tokens: int | None, spec: TokenizerSpec) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, ModelError
-from longctx.inference.decisions import decide
+from longctx.inference.backends.base import Readout
+from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.device import pick_device, pick_dtype, pick_token_budget
-from longctx.inference.documents import DocumentCollector, DocumentRows, TextTap
-from longctx.inference.loop import RowOutput, RowRunner
+from longctx.inference.engine import DocumentRun
+from longctx.inference.loop import Finish, RowRunner
+from longctx.inference.packing import pack_backend
 from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
@@ -23,16 +24,14 @@ from longctx.results import Label, Prediction, Predictions
 from longctx.tokenizer_files import find
 
 if TYPE_CHECKING:
-    from longctx.batch import ChunkBatch
     from longctx.nn.aggregators import Aggregator
+    from longctx.run_stats import RunStats
 
 HYPOTHESIS_TEMPLATE = "This text is about {}."
 MINILM_MAX_TOKENS = 128
 """Of 128, 256 and 512, the one that finds most single passages and is level otherwise; figures in ``chunk_and_classify``."""
 OVERLAP_SHARE = 8
 """Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
-BATCHES_PER_GROUP = 16
-"""Rows that are sorted by length together, in batches of the token budget; bounds memory and the wait for a first result."""
 CHUNK_OPTIONS = ("boundary", "tail", "select", "max_chunks", "seed", "specials", "threads")
 """Options of ``Chunker`` that are passed on."""
 
@@ -52,6 +51,7 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
     *,
     tokenizer: Any = None,
     hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+    deterministic: bool = False,
     **chunk_options: Any,
 ) -> Predictions:
     """Decide about whole documents of any length.
@@ -81,6 +81,8 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         progress: a bar on stderr; ``"auto"`` shows it only on a terminal.
         tokenizer: instead of the model's own.
         hypothesis_template: a sentence with ``{}`` for a label without description.
+        deterministic: the same bits for a document alone and in any company, at the price of one row at a time. Otherwise float32 results
+            agree to about 1e-6, because batches of different shapes add up in another order.
         **chunk_options: ``boundary``, ``tail``, ``select``, ``max_chunks``, ``seed``, ``specials``, ``threads`` as for ``Chunker``.
 
     Returns:
@@ -124,6 +126,7 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         progress,
         tokenizer=tokenizer,
         hypothesis_template=hypothesis_template,
+        deterministic=deterministic,
         **chunk_options,
     )
     return classifier(documents)
@@ -137,6 +140,7 @@ class LongDocumentClassifier:
         self._name = name
         self._explain = explain
         self._progress = progress
+        self._last_run: RunStats | None = None
 
     @classmethod
     def from_pretrained(  # noqa: PLR0917 - as above
@@ -154,6 +158,7 @@ class LongDocumentClassifier:
         *,
         tokenizer: Any = None,
         hypothesis_template: str = HYPOTHESIS_TEMPLATE,
+        deterministic: bool = False,
         **chunk_options: Any,
     ) -> LongDocumentClassifier:
         """Load a model; arguments and errors as for ``chunk_and_classify``."""
@@ -168,8 +173,10 @@ class LongDocumentClassifier:
         )
         placed = _place(checkpoint, device, dtype)
 
-        def make_runner(row_output: RowOutput) -> RowRunner:
-            return RowRunner(checkpoint.model, row_output, device=placed, token_budget=budget)
+        def make_runner(readout: Readout, finish: Finish | None = None) -> RowRunner:
+            backend = TorchBackend(checkpoint.model, readout, device=placed)
+            packed = None if deterministic else pack_backend(backend, checkpoint.max_tokens)
+            return RowRunner(backend, finish, token_budget=budget, packed=packed, deterministic=deterministic)
 
         if labels is None or checkpoint.kind == "classifier":
             _check_trained(checkpoint, labels)
@@ -192,7 +199,7 @@ class LongDocumentClassifier:
             for prediction in self._predictions(documents, progress):
                 predictions.append(prediction)
                 progress.documents_done(1)
-        return Predictions(predictions)
+        return Predictions(predictions, run=self.last_run)
 
     def predict(self, documents: Any) -> list[Label]:
         """Give the label of each document (a list of labels for multi-label problems, a value for regression)."""
@@ -210,33 +217,27 @@ class LongDocumentClassifier:
         return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels))
 
     def stream(self, documents: Any) -> Iterator[Prediction]:
-        """Predictions one by one, in bounded memory, for any iterable of documents."""
+        """Predictions one by one, in order and in bounded memory, for any iterable of documents.
+
+        Documents are read and cut in a thread of their own, some batches ahead of the model. An error of the source, or of a document in
+        it, is raised when the documents before have their predictions. Closing the iterator ends the thread.
+        """
         return self._predictions(documents, HIDDEN)
 
+    @property
+    def last_run(self) -> RunStats | None:
+        """What the latest run did and where its time went; None before the first. A stream is counted when it ends or is closed."""
+        return self._last_run
+
     def _predictions(self, documents: Any, progress: Progress) -> Iterator[Prediction]:
-        for complete in self._documents(documents, progress):
-            yield from decide(complete, self._task, explain=self._explain)
-
-    def _documents(self, documents: Any, progress: Progress) -> Iterator[list[DocumentRows]]:
-        """Give the documents with their chunks' values, as they become complete."""
-        texts = TextTap(documents)
-        collector = DocumentCollector(texts)
-        for batches in self._batches(texts):
-            values = np.hstack([self._task.runner.run(batch) for batch in batches])
-            progress.chunks_read(batches[0].n_rows)
-            yield collector.add(batches[0], values)
-        yield collector.finish()
-
-    def _batches(self, texts: TextTap) -> Iterator[tuple[ChunkBatch, ...]]:
-        """Cut the documents into the same windows once for each chunker."""
-        chunkers = self._task.chunkers
-        rows_per_batch = self._task.runner.token_budget // chunkers[0].max_tokens
-        max_rows = BATCHES_PER_GROUP * max(1, rows_per_batch)
-        streams = [chunker.stream(copy, max_rows=max_rows) for chunker, copy in zip(chunkers, tee(texts, len(chunkers)), strict=True)]
-        return zip(*streams, strict=True)
+        run = DocumentRun(self._task, documents, progress=progress, explain=self._explain)
+        try:
+            yield from run
+        finally:
+            self._last_run = run.stats()
 
     def __repr__(self) -> str:
-        task, chunker = self._task, self._task.chunkers[0]
+        task, chunker = self._task, self._task.chunker
         aggregate = type(task.aggregator).__name__
         what = "1 value" if task.problem == "regression" else f"{len(task.labels)} labels"
         rows = f"rows of {chunker.max_tokens} tokens, overlap {chunker.overlap_tokens}"

@@ -21,6 +21,7 @@ from longctx.data.writers import atomic_file, check_output
 from longctx.documents import is_utf8
 from longctx.errors import ConfigError, LongctxError, ReadError
 from longctx.results import Prediction, Predictions
+from longctx.run_stats import RunStats
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
@@ -127,6 +128,7 @@ def classify(
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with the passages to an .html file; holds all results in memory.")
     ] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="Say at the end how fast it was and where the time went.")] = False,
 ) -> None:
     """Classify every document, all of it: a table on a terminal, JSON Lines on a pipe."""
     _check_results(inputs, output, html)
@@ -137,9 +139,10 @@ def classify(
     options = _given(max_tokens=max_tokens, overlap_tokens=overlap_tokens)
     options |= {"model": model, "labels": names, "aggregate": aggregate, "device": device}
     kept: list[Prediction] = []
-    groups = _keeping(_classified(documents, options), kept if html else None)
+    run = _Classification(documents, options)
+    groups = _keeping(run, kept if html else None)
     columns = ("document", "label", "score", "tokens read", "decisive passage")
-    emit(groups, output=output, columns=columns, doing="classified", done=lambda: _write_html(kept, html))
+    emit(groups, output=output, columns=columns, doing="classified", done=lambda: _finish(run, kept, html=html, stats=stats))
 
 
 @app.command(epilog="Example: longctx chunk book.txt --tokenizer ./tokenizer.json --max-tokens 512 --overlap-tokens 64")
@@ -203,15 +206,24 @@ def _at_least_one(documents: Iterator[SourceDocument]) -> Iterator[SourceDocumen
     return itertools.chain([first], documents)
 
 
-def _classified(documents: Iterator[SourceDocument], options: dict[str, Any]) -> Iterator[PredictionGroup]:
-    documents = _at_least_one(documents)
-    from longctx import LongDocumentClassifier
+class _Classification:
+    """Groups of predictions, and afterwards what the run took."""
 
-    classifier = LongDocumentClassifier.from_pretrained(**options)
-    in_work: deque[SourceDocument] = deque()
-    predictions = classifier.stream(document.text for document in _noting(documents, in_work))
-    while group := list(itertools.islice(predictions, _PREDICTIONS_PER_GROUP)):
-        yield PredictionGroup([in_work.popleft() for _ in group], Predictions(group))
+    def __init__(self, documents: Iterator[SourceDocument], options: dict[str, Any]) -> None:
+        self._documents = documents
+        self._options = options
+        self.stats: RunStats | None = None
+
+    def __iter__(self) -> Iterator[PredictionGroup]:
+        documents = _at_least_one(self._documents)
+        from longctx import LongDocumentClassifier
+
+        classifier = LongDocumentClassifier.from_pretrained(**self._options)
+        in_work: deque[SourceDocument] = deque()
+        predictions = classifier.stream(document.text for document in _noting(documents, in_work))
+        while group := list(itertools.islice(predictions, _PREDICTIONS_PER_GROUP)):
+            yield PredictionGroup([in_work.popleft() for _ in group], Predictions(group))
+        self.stats = classifier.last_run
 
 
 def _noting(documents: Iterable[SourceDocument], taken: deque[SourceDocument]) -> Iterator[SourceDocument]:
@@ -234,6 +246,12 @@ def _keeping(groups: Iterable[PredictionGroup], kept: list[Prediction] | None) -
         if kept is not None:
             kept.extend(group.predictions)
         yield group
+
+
+def _finish(run: _Classification, predictions: list[Prediction], *, html: Path | None, stats: bool) -> None:
+    _write_html(predictions, html)
+    for line in str(run.stats).splitlines() if stats and run.stats is not None else ():
+        say(line)
 
 
 def _write_html(predictions: list[Prediction], path: Path | None) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from longctx.run_stats import RunStats
+
 Label = str | float | list[str] | list[float]
 """A name; for multi-label problems the list of names; for regression the value (a list where there are several)."""
 
@@ -75,10 +77,15 @@ class Prediction:
 
 
 class Predictions(Sequence[Prediction]):
-    """The predictions of one call, in the order of its documents; a slice is ``Predictions`` again."""
+    """The predictions of one call, in the order of its documents; a slice is ``Predictions`` again.
 
-    def __init__(self, predictions: Sequence[Prediction]) -> None:
+    Attributes:
+        run: what the call did and where its time went; None for predictions put together otherwise, and for slices.
+    """
+
+    def __init__(self, predictions: Sequence[Prediction], *, run: RunStats | None = None) -> None:
         self._predictions = tuple(predictions)
+        self.run = run
 
     def __len__(self) -> int:
         return len(self._predictions)

@@ -1,12 +1,10 @@
-"""Rows through the model: batches by token budget, less at a time when memory ends, a check of every output."""
+"""A group of rows through a backend: to the device and back without waiting for it, and less at a time when memory ends."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -14,37 +12,75 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longctx.errors import ModelError
-from longctx.inference.planning import Padding, RowGroup, plan_groups
+from longctx.inference.backends.base import Backend
+from longctx.inference.flow import Piece, RowFlow
+from longctx.inference.meter import Meter
+from longctx.inference.packing import PackedBackend, PackedRows
+from longctx.inference.planning import MOST_PADDING, Padding, RowGroup, RowPool
+from longctx.inference.transfer import LateValues, Transfer, transfer_for
 
 if TYPE_CHECKING:
     from longctx.batch import ChunkBatch
 
 logger = logging.getLogger(__name__)
 
-RowOutput = Callable[[Any, Tensor | None], Tensor]
-"""From the model's output and the mask (None: no padding) to values ``(n_rows, d)``."""
+Finish = Callable[[Tensor], Tensor]
+"""From what the backend reads of the rows ``(n_rows, ...)`` to their values ``(n_rows, d)``, on the same device."""
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "defaultcpuallocator")
+MOST_PADDING_AT_END = 0.25
+"""On an accelerator a small batch costs as much as a larger one with some padding."""
+LATE_BATCHES = 2
+"""Batches an accelerator has in work before the results of the first are asked for."""
+
+
+class PendingValues(Protocol):
+    """Values that may still be computed."""
+
+    def values(self) -> NDArray[np.float32]:
+        """Float32 ``(n_rows, d)``; waits for them."""
 
 
 class RowRunner:
-    """Runs the rows of chunk batches through one model on one device.
+    """Runs groups of rows through one backend.
 
     Args:
-        model: a torch module with the forward of transformers, already on its device and in eval mode.
-        row_output: takes what a row is worth from the model's output.
-        device: where the model is.
+        backend: computes a batch.
+        finish: makes values of what the backend reads.
         token_budget: largest ``n_rows * width`` of a batch; halved, for good, when memory runs out.
+        packed: reads packed rows; None where the model cannot.
+        deterministic: one row at a time, so that the arithmetic is the same whatever else is read.
     """
 
-    def __init__(self, model: Any, row_output: RowOutput, *, device: torch.device, token_budget: int) -> None:
-        self.model = model
-        self.row_output = row_output
-        self.device = device
+    def __init__(
+        self,
+        backend: Backend,
+        finish: Finish | None = None,
+        *,
+        token_budget: int,
+        packed: PackedBackend | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self.backend = backend
+        self.finish = finish
         self.token_budget = token_budget
-        parameters = inspect.signature(model.forward).parameters
-        self._takes_types = "token_type_ids" in parameters
-        self._takes_mask = "attention_mask" in parameters
-        self._n_known_ids = _known_ids(model)
+        self.packed = None if deterministic else packed
+        self.deterministic = deterministic
+        self._transfer: Transfer = transfer_for(backend.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backend computes."""
+        return self.backend.device
+
+    @property
+    def takes_types(self) -> bool:
+        """Whether rows need their segments."""
+        return self.backend.facts.takes_types
+
+    @property
+    def n_late(self) -> int:
+        """How many groups may be started before the first one's values are fetched."""
+        return LATE_BATCHES if self.device.type == "cuda" else 0
 
     def run(self, batch: ChunkBatch) -> NDArray[np.float32]:
         """Values float32 ``(n_rows, d)`` in the order of the batch's rows.
@@ -52,56 +88,48 @@ class RowRunner:
         Raises:
             ModelError: a single row does not fit in memory, the model gave NaN or infinite values, or the tokenizer is not the model's.
         """
-        self._check_ids(batch)
-        padding = self._padding(batch)
-        types = batch.token_type_ids if self._takes_types else None
-        waiting = deque(plan_groups(batch.lengths, token_budget=self.token_budget, padding=padding))
-        values: NDArray[np.float32] | None = None
-        while waiting:
-            group = waiting.popleft()
-            result = self._try_group(batch, types, group)
-            if result is None:
-                self._halve(group)
-                rest = np.concatenate([group.rows, *(later.rows for later in waiting)])
-                waiting = deque(self._plan_rows(batch, rest, padding))
-                continue
-            if values is None:
-                values = np.empty((batch.n_rows, result.shape[1]), np.float32)
-            values[group.rows] = result
-        if values is None:
+        if not batch.n_rows:
             raise ModelError("There are no rows to run: the chunk batch is empty.")
-        _check_finite(values, batch)
-        return values
+        flow = RowFlow(self, self.new_pool(frozenset({int(batch.lengths.max())}), batch.padding_side), Meter())
+        flow.add([batch])
+        while flow.step(is_end=True):
+            pass
+        return _values(flow.complete())
 
-    def _check_ids(self, batch: ChunkBatch) -> None:
+    def new_pool(self, full_lengths: frozenset[int], padding_side: str) -> RowPool:
+        """Give a pool for rows of this model."""
+        at_end = MOST_PADDING if self.device.type == "cpu" else MOST_PADDING_AT_END
+        packs = self.packed is not None and padding_side == "right"
+        return RowPool(full_lengths, padding=self._padding(padding_side), packs=packs, most_padding_at_end=at_end)
+
+    def check_ids(self, batch: ChunkBatch) -> None:
         """Find a foreign tokenizer here: on CUDA it would break the whole process."""
         largest = int(batch.input_ids.max(initial=0))
-        if self._n_known_ids is not None and largest >= self._n_known_ids:
-            raise ModelError(
-                f"The tokenizer gave id {largest}, but the model knows {self._n_known_ids} ids; give the model's own tokenizer."
-            )
+        n_known_ids = self.backend.facts.n_known_ids
+        if n_known_ids is not None and largest >= n_known_ids:
+            raise ModelError(f"The tokenizer gave id {largest}, but the model knows {n_known_ids} ids; give the model's own tokenizer.")
 
-    def _padding(self, batch: ChunkBatch) -> Padding:
-        if getattr(self.model.config, "pad_token_id", None) is None:
-            return "single"  # transformers heads that read the last token refuse batches without a pad token
-        # Moving a left-padded row shifts its positions, so such rows only meet rows of their own length.
-        return "never" if batch.padding_side == "left" or not self._takes_mask else "allowed"
-
-    def _plan_rows(self, batch: ChunkBatch, rows: NDArray[np.int64], padding: Padding) -> list[RowGroup]:
-        groups = plan_groups(batch.lengths[rows], token_budget=self.token_budget, padding=padding)
-        return [RowGroup(rows[group.rows], group.width, group.is_even) for group in groups]
-
-    def _try_group(self, batch: ChunkBatch, types: Any, group: RowGroup) -> NDArray[np.float32] | None:
-        """Give the group's values, or None when memory ran out."""
+    def start(self, group: RowGroup) -> PendingValues | None:
+        """Begin to compute a group; None when memory ran out: the budget is smaller now, and the rows have to be planned again."""
         try:
-            return self._run_group(batch, types, group)
+            with torch.inference_mode():
+                values = self._run_packed(group) if group.is_packed else self._run_rectangle(group)
+                values = values if self.finish is None else self.finish(values)
+                return LateValues(values.float())
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
         # Outside the except block: the traceback would keep the failed batch's tensors alive.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        self._halve(group)
         return None
+
+    def _padding(self, padding_side: str) -> Padding:
+        if self.deterministic or not self.backend.facts.can_pad:
+            return "single"
+        # Moving a left-padded row shifts its positions, so such rows only meet rows of their own length.
+        return "never" if padding_side == "left" or not self.backend.facts.takes_mask else "allowed"
 
     def _halve(self, group: RowGroup) -> None:
         if len(group.rows) == 1:
@@ -112,42 +140,51 @@ class RowRunner:
         self.token_budget = max(1, group.n_tokens // 2)
         logger.warning("out of memory on %s: token_budget is now %d", self.device, self.token_budget)
 
-    def _run_group(self, batch: ChunkBatch, types: Any, group: RowGroup) -> NDArray[np.float32]:
-        columns = slice(batch.width - group.width, None) if batch.padding_side == "left" else slice(0, group.width)
-        inputs = {"input_ids": self._tensor(batch.input_ids[group.rows, columns])}
+    def _run_rectangle(self, group: RowGroup) -> Tensor:
+        width, layout = group.width, group.rows[0].layout
+        ids = _rectangle([row.ids for row in group.rows], width, layout.pad_id)
         mask = None
         if not group.is_even:
-            lengths = self._tensor(batch.lengths[group.rows])
-            mask = torch.arange(group.width, device=self.device) < lengths.unsqueeze(1)
-            inputs["attention_mask"] = mask.long()
-        if types is not None:
-            inputs["token_type_ids"] = self._tensor(types[group.rows, columns])
-        with torch.inference_mode():
-            output = self.model(**inputs)
-            return np.asarray(self.row_output(output, mask).float().cpu().numpy())
+            lengths = self._transfer.to_device(np.array([row.n_tokens for row in group.rows], np.int32))
+            mask = torch.arange(width, device=self.device) < lengths.unsqueeze(1)
+        types = None
+        if self.takes_types and group.rows[0].types is not None:
+            types = self._transfer.to_device(_rectangle([row.types for row in group.rows], width, layout.pad_token_type_id))
+        return self.backend.run(self._transfer.to_device(ids), mask, types)
 
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).long()
+    def _run_packed(self, group: RowGroup) -> Tensor:
+        if self.packed is None:
+            raise ValueError("this model cannot read packed rows")  # the pool packs only where it can
+        lengths = [row.n_tokens for row in group.rows]
+        starts = np.zeros(len(lengths) + 1, np.int32)
+        np.cumsum(lengths, out=starts[1:])
+        types = None
+        if self.takes_types and group.rows[0].types is not None:
+            types = self._transfer.to_device(np.concatenate([row.types for row in group.rows if row.types is not None]))
+        ids = self._transfer.to_device(np.concatenate([row.ids for row in group.rows if row.ids is not None]))
+        return self.packed.run(PackedRows(ids, types, self._transfer.to_device(starts), lengths))
 
 
-def _known_ids(model: Any) -> int | None:
-    """Rows of the embedding table, None where the model does not say."""
-    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    return getattr(embeddings, "num_embeddings", None)
+def _rectangle(rows: list[NDArray[np.int32] | None], width: int, padding: int) -> NDArray[np.int32]:
+    """Rows filled up on the right, int32 ``(n_rows, width)``."""
+    filled = np.full((len(rows), width), padding, np.int32)
+    for line, row in zip(filled, _given(rows), strict=True):
+        line[: len(row)] = row
+    return filled
+
+
+def _given(rows: list[NDArray[np.int32] | None]) -> Iterator[NDArray[np.int32]]:
+    return (row for row in rows if row is not None)
+
+
+def _values(pieces: list[Piece]) -> NDArray[np.float32]:
+    values = pieces[0].values
+    if values is None:
+        raise ModelError("The model gave no values.")
+    return values
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
-
-
-def _check_finite(values: NDArray[np.float32], batch: ChunkBatch) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        row = int(bad[0])
-        start, end = (int(edge) for edge in batch.token_spans[row])
-        raise ModelError(
-            f"The model gave NaN or infinite values for document {int(batch.document_index[row])} "
-            f"(tokens {start}-{end}); with dtype='float16' use 'float32' or 'bfloat16', else check the checkpoint."
-        )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,16 +12,21 @@ from torch import Tensor
 from longctx.chunking import Chunker
 from longctx.documents import is_utf8
 from longctx.errors import ConfigError, ModelError
-from longctx.inference.loop import RowOutput, RowRunner
+from longctx.inference.backends.base import LOGITS, Readout
+from longctx.inference.loop import RowRunner
+from longctx.inference.questions import Question, question_of
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
 from longctx.nn.checkpoints import Checkpoint, entailment_index
-from longctx.nn.embedding import Pooling, embed_rows
 from longctx.tokenizer_files import TokenizerSpec
+
+if TYPE_CHECKING:
+    from longctx.batch import ChunkBatch
 
 Problem = Literal["single_label", "multi_label", "regression"]
 MakeChunker = Callable[..., Chunker]
 """``Chunker`` with the tokenizer and the chunk options filled in; takes ``max_tokens`` and ``suffix``."""
-MakeRunner = Callable[[RowOutput], RowRunner]
+MakeRunner = Callable[..., RowRunner]
+"""``RowRunner`` with the backend filled in; takes a ``Readout`` and what finishes it."""
 
 SIMILARITY_SCALE = 20.0
 """Cosine similarity to logit: the scale that sentence-transformers train such encoders with."""
@@ -40,19 +44,32 @@ class Task:
         labels: names of the columns of the values.
         problem: how values become a decision.
         aggregator: chunk values to document values.
-        chunkers: one for each time the model reads a document; all cut it into the same windows.
-        runner: gives the values of the rows; each chunker's values become columns.
+        chunker: cuts documents into rows.
+        runner: gives the values of the rows.
         scale: values times this are logits.
         blank_is_neutral: an empty document gets equal probabilities instead of the model's view of special tokens.
+        questions: what the model is asked about each chunk, one after the other; the values become columns. Empty: the rows as they are.
     """
 
     labels: tuple[str, ...]
     problem: Problem
     aggregator: Aggregator
-    chunkers: tuple[Chunker, ...]
+    chunker: Chunker
     runner: RowRunner
     scale: float = 1.0
     blank_is_neutral: bool = False
+    questions: tuple[Question, ...] = ()
+
+    @property
+    def full_lengths(self) -> frozenset[int]:
+        """Tokens of rows that hold as much as fits."""
+        n_fixed = self.chunker.max_tokens - self.chunker.room_tokens
+        changes = [len(question.after_ids) - self.questions[0].n_after for question in self.questions]
+        return frozenset(self.chunker.room_tokens + n_fixed + change for change in changes or [0])
+
+    def ask(self, batch: ChunkBatch) -> tuple[ChunkBatch, ...]:
+        """Rows of the same chunks for each question."""
+        return tuple(question.ask(batch) for question in self.questions) or (batch,)
 
     def probabilities(self, values: Tensor) -> Tensor:
         """Values ``(..., n_labels)`` to probabilities of that shape; regression values stay as they are."""
@@ -126,8 +143,8 @@ def trained_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner:
         labels=checkpoint.label_names,
         problem=problem,
         aggregator=pick_aggregator(aggregate, Mean()),
-        chunkers=(make_chunker(),),
-        runner=make_runner(_logits),
+        chunker=make_chunker(),
+        runner=make_runner(LOGITS),
     )
 
 
@@ -135,15 +152,15 @@ def similarity_task(
     checkpoint: Checkpoint, labels: Labels, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator
 ) -> Task:
     """Zero-shot: a chunk's value for a label is the cosine similarity of their embeddings."""
-    embed = partial(_embedding, pooling=checkpoint.pooling)
+    embedding = Readout("embedding", checkpoint.pooling)
     chunker = make_chunker()
-    targets = _embed_texts(labels.texts, chunker, make_runner(embed))
+    targets = _embed_texts(labels.texts, chunker, make_runner(embedding))
     return Task(
         labels=labels.names,
         problem="single_label",
         aggregator=pick_aggregator(aggregate, SoftmaxEvidence(SIMILARITY_EVIDENCE_SCALE, centred=True)),
-        chunkers=(chunker,),
-        runner=make_runner(lambda output, mask: embed(output, mask) @ targets.T),
+        chunker=chunker,
+        runner=make_runner(embedding, lambda embeddings: embeddings @ targets.T),
         scale=SIMILARITY_SCALE,
         blank_is_neutral=True,
     )
@@ -156,12 +173,14 @@ def entailment_task(
     column = entailment_index(checkpoint.model.config)
     if column is None:
         raise ModelError(f"{checkpoint.name} has no entailment label; give an NLI checkpoint.")
+    chunkers = _same_windows(labels.texts, make_chunker)
     return Task(
         labels=labels.names,
         problem="single_label",
         aggregator=pick_aggregator(aggregate, SoftmaxEvidence(ENTAILMENT_EVIDENCE_SCALE, centred=True)),
-        chunkers=_same_windows(labels.texts, make_chunker),
-        runner=make_runner(lambda output, _: output.logits[:, column : column + 1]),
+        chunker=chunkers[0],
+        runner=make_runner(LOGITS, lambda logits: logits[:, column : column + 1]),
+        questions=tuple(question_of(chunker) for chunker in chunkers),
     )
 
 
@@ -184,16 +203,6 @@ def _embed_texts(texts: tuple[str, ...], chunker: Chunker, runner: RowRunner) ->
     owner = torch.from_numpy(batch.document_index).long().to(runner.device)
     sums = torch.zeros(len(texts), rows.shape[1], device=runner.device).index_add_(0, owner, rows)
     return torch.nn.functional.normalize(sums, dim=-1)
-
-
-def _logits(output: Any, mask: Tensor | None) -> Tensor:
-    del mask  # the model has seen it
-    logits: Tensor = output.logits
-    return logits
-
-
-def _embedding(output: Any, mask: Tensor | None, *, pooling: Pooling) -> Tensor:
-    return embed_rows(output.last_hidden_state, mask, pooling=pooling)
 
 
 def chunker_maker(spec: TokenizerSpec, *, max_tokens: int, overlap_tokens: int, options: dict[str, Any]) -> MakeChunker:

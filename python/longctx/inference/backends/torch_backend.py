@@ -1,0 +1,45 @@
+"""The default backend: the model as transformers gives it, in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longctx.inference.backends.base import Readout, read_facts
+from longctx.nn.embedding import embed_rows
+
+
+class TorchBackend:
+    """Runs a transformers model where it is, in the precision of its weights.
+
+    Args:
+        model: a torch module with the forward of transformers, already on its device and in eval mode.
+        readout: what a row is worth.
+        device: where the model is.
+    """
+
+    def __init__(self, model: Any, readout: Readout, *, device: torch.device) -> None:
+        self.model = model
+        self.readout = readout
+        self.device = device
+        self.facts = read_facts(model)
+
+    def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
+        """As the interface says."""
+        inputs = {"input_ids": input_ids.long()}
+        if mask is not None:
+            inputs["attention_mask"] = mask.long()
+        if token_types is not None:
+            inputs["token_type_ids"] = token_types.long()
+        with torch.inference_mode():
+            return read_output(self.model(**inputs), mask, self.readout)
+
+
+def read_output(output: Any, mask: Tensor | None, readout: Readout) -> Tensor:
+    """From what a transformers model returns to values ``(n_rows, d)``."""
+    if readout.kind == "embedding":
+        return embed_rows(output.last_hidden_state, mask, pooling=readout.pooling)
+    logits: Tensor = output.logits
+    return logits
