@@ -105,17 +105,19 @@ def fastest(seconds: Mapping[Choice, float]) -> Choice:
     >>> str(fastest({Choice("torch", "float32"): 1.0, Choice("torch", "bfloat16"): 0.95}))
     'torch float32'
     """
-    exact = _best([choice for choice in seconds if choice.dtype == "float32"], seconds, SAME_ACCURACY_GAIN)
-    rest = [choice for choice in seconds if choice.dtype != "float32"]
-    return _best([*([exact] if exact else []), *rest], seconds, LESS_ACCURACY_GAIN) or next(iter(seconds))
+    trusted = sorted(seconds, key=_trust)
+    exact = _best([choice for choice in trusted if choice.dtype == "float32"], seconds, SAME_ACCURACY_GAIN)
+    rest = [choice for choice in trusted if choice.dtype != "float32"]
+    return _best([*exact, *rest], seconds, LESS_ACCURACY_GAIN)[0]
 
 
-def _best(ranked: Sequence[Choice], seconds: Mapping[Choice, float], gain: float) -> Choice | None:
-    """Give the first, or the fastest of the others that is that many times as fast."""
-    if not ranked:
-        return None
-    first, *others = ranked
-    if not others:
-        return first
-    rival = min(others, key=lambda choice: seconds[choice])
-    return rival if seconds[rival] * gain <= seconds[first] else first
+def _trust(choice: Choice) -> tuple[bool, int]:
+    return choice.dtype != "float32", BACKENDS.index(choice.backend)
+
+
+def _best(ranked: Sequence[Choice], seconds: Mapping[Choice, float], gain: float) -> list[Choice]:
+    """Give the first, or the fastest of the others if it is that many times as fast; nothing of nothing."""
+    if len(ranked) < 2:  # noqa: PLR2004 - there is nothing to compare
+        return list(ranked)
+    rival = min(ranked[1:], key=lambda choice: seconds[choice])
+    return [rival if seconds[rival] * gain <= seconds[ranked[0]] else ranked[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -84,7 +85,8 @@ def export(checkpoint: Checkpoint, readout: Readout, facts: ModelFacts) -> Any:
         ModelError: as above.
     """
     openvino = import_openvino()
-    example = _rows(checkpoint, n_rows=2, width=min(7, checkpoint.max_tokens))
+    # Without a pad token, heads that read the last token take one row at a time, and can be traced with no more.
+    example = _rows(checkpoint, n_rows=2 if facts.can_pad else 1, width=min(7, checkpoint.max_tokens))
     inputs = {"input_ids": example}
     if facts.takes_mask:
         inputs["attention_mask"] = torch.ones_like(example)
@@ -109,10 +111,12 @@ class _Exportable(nn.Module):
         super().__init__()
         self.model = model
         self.readout = readout
+        # A decoder's cache is of no use for one pass, and starts as empty tensors that OpenVINO cannot join to others.
+        self.settings = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> Tensor:
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        output = self.model(**{name: tensor for name, tensor in given.items() if tensor is not None})
+        output = self.model(**{name: tensor for name, tensor in given.items() if tensor is not None}, **self.settings)
         return read_output(output, attention_mask, self.readout)
 
 

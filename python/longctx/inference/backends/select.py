@@ -26,7 +26,7 @@ from longctx.nn.checkpoints import Checkpoint
 logger = logging.getLogger(__name__)
 
 Runs = Mapping[Choice, Callable[[], Any]]
-Measure = Callable[[Runs], dict[Choice, float]]
+Timer = Callable[[Runs], dict[Choice, float]]
 MAX_ROWS = 8
 """Rows of a measured batch: more leave a CPU's cache, and all candidates lose alike."""
 SECONDS_PER_RUN = 0.15
@@ -50,17 +50,17 @@ class BackendOpener:
         request: what the user asked for.
         device: where the model is.
         max_tokens: length of the rows that will come; what is fastest depends on it.
-        measure: measures candidates; tests give timings of their own.
+        timer: measures candidates; tests give timings of their own.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, request: Request, *, device: torch.device, max_tokens: int, measure: Measure = measure
+        self, checkpoint: Checkpoint, request: Request, *, device: torch.device, max_tokens: int, timer: Timer | None = None
     ) -> None:
         self._checkpoint = checkpoint
         self._request = request
         self._device = device
         self._max_tokens = max_tokens
-        self._measure = measure
+        self._timer = timer or measure
         self._weights: str | None = None
         self._open: dict[Readout, Backend] = {}
 
@@ -122,7 +122,7 @@ class BackendOpener:
         if len(opened) == 1:
             return self._open_one(next(iter(opened)), readout)
         batch = self._sample(next(iter(opened.values())))
-        seconds = self._measure({choice: partial(_run, backend, batch) for choice, backend in opened.items()})
+        seconds = self._timer({choice: partial(_run, backend, batch) for choice, backend in opened.items()})
         choice = fastest(seconds)
         logger.info("of %s, %s is the fastest here for %s", ", ".join(map(str, seconds)), choice, self._checkpoint.name)
         rates = {str(option): round(batch.numel() / least) if least > 0 else 0 for option, least in seconds.items()}
@@ -212,3 +212,11 @@ def _remembered(path: Path, options: list[Choice]) -> Choice | None:
         return None
     choice = Choice(str(content.get("backend")), str(content.get("dtype")))
     return choice if choice in options else None
+
+
+def measured_choices() -> list[dict[str, Any]]:
+    """Read what was measured on this machine as it is now, newest first."""
+    here = machine()
+    files = sorted(choices_folder().glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = [read_json(path) for path in files]
+    return [content for content in found if isinstance(content, dict) and content.get("machine") == here]
