@@ -18,7 +18,8 @@ from models import DOCUMENTS, FAMILIES, MAX_TOKENS, naive_values, save_checkpoin
 
 pytestmark = pytest.mark.usefixtures("openvino")
 OVERLAP = 5
-REFUSED: set[str] = set()
+REFUSED = {"GPT2"}
+"""Their graphs give other values than torch, which the comparison at export finds."""
 
 
 def classifier(folder: Path, **options: Any) -> LongDocumentClassifier:
