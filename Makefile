@@ -13,6 +13,10 @@ PY := $(BIN)/python
 # 1.16: the version whose `--group` was tried with both uv and pip.
 MATURIN := maturin>=1.16,<2
 
+# The extras that `make develop` installs and `make test` tests. openvino is a download of about 60 MB, and its nncf brings scikit-learn
+# and scipy; `make test EXTRAS=minilm` does without them, and the tests of that backend are then skipped, with the reason.
+EXTRAS ?= minilm,openvino
+
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"
 # The interpreter PyO3 is configured for; without it, cargo takes whichever `python3` comes first.
@@ -118,5 +122,5 @@ endif
 
 .venv/.built: .venv/.tools $(RUST_SOURCES) Cargo.toml $(wildcard Cargo.lock) pyproject.toml
 	@rm -f python/longctx/_core*.so python/longctx/_core*.pyd # a stale module would hide a failed build
-	$(VENV_ENV) $(BIN)/maturin develop --release --extras minilm --group test,lint $(if $(strip $(UV)),--uv)
+	$(VENV_ENV) $(BIN)/maturin develop --release --extras $(EXTRAS) --group test,lint $(if $(strip $(UV)),--uv)
 	@touch $@

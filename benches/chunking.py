@@ -83,9 +83,8 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
         for peer in options.peers or [report.OWN]:
             pairs = []
             for _ in range(options.rounds):
-                one, many = (
-                    ask(peer, tokenizer, path, Settings(1, cpus, n, ("cold", "repeat"), limit_seconds=options.limit)) for n in (1, options.threads)
-                )
+                settings = [Settings(1, cpus, n, ("cold", "repeat"), limit_seconds=options.limit) for n in (1, options.threads)]
+                one, many = (ask(peer, tokenizer, path, each) for each in settings)
                 pairs.append((one, many))
             print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)
             found.append({"peer": peer, "tokenizer": tokenizer, "pairs": pairs})

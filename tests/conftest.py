@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, which reads it once: no test may use the network
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,31 @@ settings.register_profile("ci", max_examples=100, derandomize=True, **_CALM)
 settings.register_profile("deep", max_examples=5000, **_CALM)
 PROFILE = os.environ.get("LONGCTX_TEST_PROFILE", "dev")
 settings.load_profile(PROFILE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGCTX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _torch_unless_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO from tests that are not about it: they would export every model they make."""
+    if "openvino" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+
+
+@pytest.fixture(scope="session")
+def openvino() -> Any:
+    """Skip where the extra is missing; tests that take this see it."""
+    from longctx.inference.backends.openvino_backend import has_openvino, import_openvino
+
+    if not has_openvino():
+        pytest.skip("needs the extra: pip install 'longctx[openvino]'")
+    return import_openvino()
 
 
 @pytest.fixture(scope="session")

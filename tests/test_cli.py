@@ -271,6 +271,27 @@ def test_the_doctor_reports_versions_devices_and_speed(run: Run) -> None:
     assert "engine" in findings["chunking"]
     if findings["minilm"]:
         assert findings["encoding"]["tokens_per_second"] > 0
+    assert findings["backends"]["abilities"]["openvino"] is False  # hidden from this test
+    assert findings["backends"]["processor"]
+
+
+def test_the_doctor_shows_what_was_measured(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from longctx import doctor
+    from longctx.inference.backends.cache import write_json
+    from longctx.inference.backends.select import choices_folder, machine
+
+    monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor, "find_minilm", lambda: None)
+    monkeypatch.setattr(doctor, "_SECONDS_PER_CHECK", 0.01)
+    choice = {"backend": "openvino", "dtype": "float32", "machine": machine(), "model": "hub/my-model", "max_tokens": 512}
+    rates = {"torch float32": 4000, "openvino float32": 5200}
+    write_json(choices_folder() / "one.json", {**choice, "tokens_per_second": rates})
+    write_json(choices_folder() / "other.json", {**choice, "machine": "another machine", "tokens_per_second": rates})
+    outcome = run("doctor")
+    words = " ".join(outcome.out.split())
+    assert words.count("my-model") == 1
+    assert "openvino float32 for my-model, rows of 512" in words
+    assert len(json.loads(run("doctor", "--json").out)["backends"]["choices"]) == 1
 
 
 def test_the_doctor_goes_on_without_the_extra_and_with_a_broken_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, ModelError
 from longctx.inference.backends.base import Readout
-from longctx.inference.backends.torch_backend import TorchBackend
-from longctx.inference.device import pick_device, pick_dtype, pick_token_budget
+from longctx.inference.backends.select import BackendOpener, Request
+from longctx.inference.device import dtype_name, pick_device, pick_token_budget, weights_dtype
 from longctx.inference.engine import DocumentRun
 from longctx.inference.loop import Finish, RowRunner
 from longctx.inference.packing import pack_backend
@@ -49,6 +49,8 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
     token_budget: int | str = "auto",
     progress: bool | str = "auto",
     *,
+    backend: str = "auto",
+    compile: bool = False,
     tokenizer: Any = None,
     hypothesis_template: str = HYPOTHESIS_TEMPLATE,
     deterministic: bool = False,
@@ -76,9 +78,14 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         overlap_tokens: tokens neighbouring chunks share; None for an eighth of ``max_tokens``.
         explain: make each chunk's ``score`` the exact drop of the label's probability when that chunk is left out.
         device: ``"auto"`` is CUDA where there is one.
-        dtype: ``"auto"`` is float32 on the CPU and bfloat16 on CUDA from compute capability 8.0; or "float32", "bfloat16", "float16".
+        dtype: ``"auto"`` is bfloat16 on CUDA from compute capability 8.0; on the CPU it is float32, or bfloat16 where the CPU has it and it
+            was measured to be clearly faster; or "float32", "bfloat16", "float16", "int8" (CPU, extra ``longctx[openvino]``).
         token_budget: tokens of one batch, padding included; ``"auto"`` is 4096 on the CPU and 65536 on CUDA. Halved when memory runs out.
         progress: a bar on stderr; ``"auto"`` shows it only on a terminal.
+        backend: what computes on the CPU: "torch", "openvino" (extra ``longctx[openvino]``), or ``"auto"``: the fastest of those installed,
+            measured once for a machine, a model and a row length, in two seconds, and remembered; ``longctx doctor`` shows it. Loaded
+            models are left to torch.
+        compile: through ``torch.compile``. Each shape of rows costs a wait at first, so it is for long runs.
         tokenizer: instead of the model's own.
         hypothesis_template: a sentence with ``{}`` for a label without description.
         deterministic: the same bits for a document alone and in any company, at the price of one row at a time. Otherwise float32 results
@@ -124,6 +131,8 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         dtype,
         token_budget,
         progress,
+        backend=backend,
+        compile=compile,
         tokenizer=tokenizer,
         hypothesis_template=hypothesis_template,
         deterministic=deterministic,
@@ -156,6 +165,8 @@ class LongDocumentClassifier:
         token_budget: int | str = "auto",
         progress: bool | str = "auto",
         *,
+        backend: str = "auto",
+        compile: bool = False,
         tokenizer: Any = None,
         hypothesis_template: str = HYPOTHESIS_TEMPLATE,
         deterministic: bool = False,
@@ -165,16 +176,17 @@ class LongDocumentClassifier:
         _check_options(chunk_options)
         picked = pick_device(device)
         budget = pick_token_budget(token_budget, picked)
-        checkpoint = load_checkpoint(minilm_folder() if model is None else model, tokenizer, dtype=pick_dtype(dtype, picked))
+        request = Request(backend, dtype_name(dtype), compile=compile)
+        weights = weights_dtype(request.dtype, picked)
+        checkpoint = load_checkpoint(minilm_folder() if model is None else model, tokenizer, dtype=weights)
         if model is None and max_tokens is None:
             max_tokens = MINILM_MAX_TOKENS
-        make_chunker = chunker_maker(
-            find(checkpoint.tokenizer), **_row_lengths(checkpoint, max_tokens, overlap_tokens), options=chunk_options
-        )
-        placed = _place(checkpoint, device, dtype)
+        lengths = _row_lengths(checkpoint, max_tokens, overlap_tokens)
+        make_chunker = chunker_maker(find(checkpoint.tokenizer), **lengths, options=chunk_options)
+        open_backend = BackendOpener(checkpoint, request, device=_place(checkpoint, device), max_tokens=lengths["max_tokens"])
 
         def make_runner(readout: Readout, finish: Finish | None = None) -> RowRunner:
-            backend = TorchBackend(checkpoint.model, readout, device=placed)
+            backend = open_backend(readout)
             packed = None if deterministic else pack_backend(backend, checkpoint.max_tokens)
             return RowRunner(backend, finish, token_budget=budget, packed=packed, deterministic=deterministic)
 
@@ -272,18 +284,12 @@ def _row_lengths(checkpoint: Checkpoint, max_tokens: int | None, overlap_tokens:
     return {"max_tokens": longest, "overlap_tokens": 0 if overlap is None else overlap}
 
 
-def _place(checkpoint: Checkpoint, device: str | torch.device, dtype: str | torch.dtype) -> torch.device:
-    """Put the model where it shall run; a model that came loaded stays as it is where "auto" was given."""
+def _place(checkpoint: Checkpoint, device: str | torch.device) -> torch.device:
+    """Put the model where it shall run; a model that came loaded stays where it is when "auto" was given."""
     model = checkpoint.model.eval()
-    if not checkpoint.was_loaded:
-        target = pick_device(device)
-        model.to(target)
-        return target
-    if device != "auto":
+    if device != "auto" or not checkpoint.was_loaded:
         model.to(pick_device(device))
     placed: torch.device = next(model.parameters()).device
-    if dtype != "auto":
-        model.to(pick_dtype(dtype, placed))
     return placed
 
 

@@ -16,7 +16,7 @@ from longctx.chunking import available_cpus
 from longctx.errors import LongctxError
 from longctx.minilm import find_minilm
 
-_PACKAGES = ("longctx", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
+_PACKAGES = ("longctx", "torch", "transformers", "tokenizers", "numpy", "pyarrow", "openvino", "nncf")
 _SECONDS_PER_CHECK = 0.9  # two checks and their warm-up stay near 2 seconds
 _ENCODE_TOKENS = 128
 _ENCODE_ROWS = {"cpu": 4, "mps": 32, "cuda": 128}  # enough to keep each kind busy, little enough to end in time
@@ -31,6 +31,8 @@ _SAMPLE_WORDS = (
 def examine() -> dict[str, Any]:
     """Everything ``longctx doctor`` shows, as plain values. Takes about 2 seconds plus the import of torch.
 
+    Where several backends can compute, the first time takes longer: the packaged model is exported and measured on them.
+
     Raises nothing for a part that is missing or broken: its entry then says what is wrong.
     """
     minilm = find_minilm()
@@ -43,6 +45,7 @@ def examine() -> dict[str, Any]:
         "minilm": None if minilm is None else str(minilm),
         "chunking": _checked(lambda: _measure_chunking(minilm)),
         "encoding": _checked(lambda: _measure_encoding(minilm)),
+        "backends": _checked(lambda: _backends(minilm)),
     }
 
 
@@ -128,6 +131,19 @@ def _measure_encoding(minilm: Path | None) -> dict[str, Any]:
     return {"model": "minilm", "device": device, "tokens_per_second": round(tokens_per_second)}
 
 
+def _backends(minilm: Path | None) -> dict[str, Any]:
+    """Say what can compute on this CPU, and what was measured to be the fastest for the models used here."""
+    from dataclasses import asdict
+
+    from longctx.inference.backends.select import abilities, measured_choices, processor_name
+
+    if minilm is not None:
+        from longctx.classify import LongDocumentClassifier
+
+        LongDocumentClassifier.from_pretrained(labels=["one", "other"], device="cpu", progress=False)  # measures unless it is known
+    return {"processor": processor_name(), "abilities": asdict(abilities()), "choices": measured_choices()}
+
+
 def _rounds_per_second(work: Callable[[], object]) -> float:
     work()  # the first round also pays for caches and thread pools
     start = time.perf_counter()
@@ -169,6 +185,19 @@ def _table_rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("chunking speed", speed))
     speed = _problem(encoding) or f"{encoding['tokens_per_second']:,} tokens/s on {encoding['device']}"
     rows.append(("encoding speed", speed))
+    return rows + _backend_rows(findings["backends"])
+
+
+def _backend_rows(backends: Any) -> list[tuple[str, str]]:
+    if problem := _problem(backends):
+        return [("backends", problem)]
+    names = {"openvino": "openvino", "torch_bf16": "bfloat16 in torch", "openvino_bf16": "bfloat16 in openvino"}
+    there = [name for key, name in names.items() if backends["abilities"][key]]
+    rows = [("processor", backends["processor"]), ("backends", ", ".join(["torch", *there]))]
+    for choice in backends["choices"]:
+        rates = ", ".join(f"{name} {rate:,}" for name, rate in choice["tokens_per_second"].items())
+        what = f"{Path(choice['model']).name}, rows of {choice['max_tokens']}"
+        rows.append(("backend=auto", f"{choice['backend']} {choice['dtype']} for {what} (tokens/s: {rates})"))
     return rows
 
 

@@ -35,20 +35,30 @@ def pick_device(device: str | torch.device) -> torch.device:
     return picked
 
 
-def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """``"auto"`` is bfloat16 on CUDA from compute capability 8.0, else float32.
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """``"auto"``, a name of ``DTYPES`` or ``"int8"``.
 
     Raises:
         ConfigError: the precision is not known.
     """
-    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
-        return dtype
-    if dtype == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
-        return torch.bfloat16 if has_bf16 else torch.float32
-    if str(dtype) not in DTYPES:
-        raise ConfigError(f"dtype={dtype!r} is not known; use 'auto', 'float32', 'bfloat16' or 'float16'.")
-    return DTYPES[str(dtype)]
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype not in ("auto", *DTYPES, "int8"):
+        raise ConfigError(f"dtype={dtype!r} is not known; use 'auto', 'float32', 'bfloat16', 'float16' or 'int8'.")
+    return dtype
+
+
+def weights_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Precision to load weights in: on a CPU float32, from which the backend makes what it computes in.
+
+    On CUDA ``"auto"`` is bfloat16 from compute capability 8.0 and else float32; on other devices it is float32.
+    """
+    if device.type == "cpu":
+        return torch.float32
+    if name in DTYPES:
+        return DTYPES[name]
+    has_bf16 = name == "auto" and device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
 def pick_token_budget(token_budget: int | str, device: torch.device) -> int:

@@ -49,6 +49,10 @@ class Backend(Protocol):
     """Computes one model on one device for one readout. Its facts never change."""
 
     @property
+    def name(self) -> str:
+        """What computes and in which precision, as ``"torch float32"``."""
+
+    @property
     def facts(self) -> ModelFacts:
         """What rows the model takes."""
 

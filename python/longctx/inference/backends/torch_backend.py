@@ -18,13 +18,21 @@ class TorchBackend:
         model: a torch module with the forward of transformers, already on its device and in eval mode.
         readout: what a row is worth.
         device: where the model is.
+        compile: through ``torch.compile``, which needs a C++ compiler on a CPU, and time before it gains any.
     """
 
-    def __init__(self, model: Any, readout: Readout, *, device: torch.device) -> None:
+    def __init__(self, model: Any, readout: Readout, *, device: torch.device, compile: bool = False) -> None:
         self.model = model
+        self._forward = torch.compile(model) if compile else model
         self.readout = readout
         self.device = device
         self.facts = read_facts(model)
+
+    @property
+    def name(self) -> str:
+        """As the interface says."""
+        dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
+        return f"torch {str(dtype).removeprefix('torch.')}"
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """As the interface says."""
@@ -34,7 +42,7 @@ class TorchBackend:
         if token_types is not None:
             inputs["token_type_ids"] = token_types.long()
         with torch.inference_mode():
-            return read_output(self.model(**inputs), mask, self.readout)
+            return read_output(self._forward(**inputs), mask, self.readout)
 
 
 def read_output(output: Any, mask: Tensor | None, readout: Readout) -> Tensor:

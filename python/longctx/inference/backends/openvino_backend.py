@@ -1,0 +1,96 @@
+"""OpenVINO, the extra ``longctx[openvino]``: one compiled graph of the model for any number and length of rows, on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from longctx.errors import MissingDependencyError
+from longctx.inference.backends.base import ModelFacts
+
+Precision = Literal["float32", "bfloat16", "int8"]
+CPU = torch.device("cpu")
+
+
+def has_openvino() -> bool:
+    """Say whether the extra is installed."""
+    return importlib.util.find_spec("openvino") is not None and importlib.util.find_spec("nncf") is not None
+
+
+def import_openvino() -> Any:
+    """Give the module ``openvino``.
+
+    Raises:
+        MissingDependencyError: the extra is not installed.
+    """
+    if not has_openvino():
+        raise MissingDependencyError("backend='openvino' and dtype='int8' need OpenVINO; run `pip install longctx[openvino]`.")
+    with without_telemetry():
+        import openvino
+    return openvino
+
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Modules imported inside find no ``openvino_telemetry`` and use their own stand-ins for it.
+
+    By default they report each import and conversion over the network; a program that reads other people's documents must not.
+    """
+    name = "openvino_telemetry"
+    had, before = name in sys.modules, sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module that cannot be imported
+    try:
+        yield
+    finally:
+        if had and before is not None:
+            sys.modules[name] = before
+        else:
+            del sys.modules[name]
+
+
+def has_fast_bf16() -> bool:
+    """OpenVINO has bfloat16 kernels for this CPU."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoBackend:
+    """Runs an exported model.
+
+    Args:
+        exported: ``openvino.Model`` with inputs int64 ``(n_rows, width)`` for ids, then mask, then token types, as far as
+            the model takes them, and one output float ``(n_rows, d)``.
+        facts: what the model takes.
+        precision: "bfloat16" computes in it; "int8" says that ``exported`` is quantized.
+    """
+
+    device = CPU
+
+    def __init__(self, exported: Any, facts: ModelFacts, *, precision: Precision) -> None:
+        openvino = import_openvino()
+        self.facts = facts
+        self.name = f"openvino {precision}"
+        # What is not quantized in an int8 model may run in bfloat16: int8 has given up more accuracy than that.
+        is_half = precision == "bfloat16" or (precision == "int8" and has_fast_bf16())
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",  # one batch at a time on all cores
+            "INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32",  # left alone, OpenVINO takes bf16 where it can
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        self._compiled = openvino.Core().compile_model(exported, "CPU", settings)
+
+    def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
+        """As the interface says."""
+        inputs = [input_ids.long().numpy()]
+        if self.facts.takes_mask:
+            inputs.append((torch.ones_like(input_ids) if mask is None else mask).long().numpy())
+        if self.facts.takes_types:
+            inputs.append((torch.zeros_like(input_ids) if token_types is None else token_types).long().numpy())
+        # A request of its own for every call: those of OpenVINO's shorthand share one, and threads would meet in it.
+        request = self._compiled.create_infer_request()
+        return torch.from_numpy(request.infer(inputs)[0].copy())
