@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longctx.errors import ConfigError
-from longctx.nn.aggregators import AGGREGATORS, Aggregator, Max, Mean, SoftmaxEvidence, build_aggregator
+from longctx.nn.aggregators import (
+    AGGREGATORS,
+    Aggregator,
+    LearnedAggregator,
+    Max,
+    Mean,
+    SoftmaxEvidence,
+    build_aggregator,
+    build_learned,
+    register_aggregator,
+)
 
 ALL = [Mean(), Max(), SoftmaxEvidence(), SoftmaxEvidence(40, centred=True)]
 
@@ -71,7 +81,90 @@ def test_a_document_without_fresh_tokens_still_has_a_result():
         assert aggregator(states, mask, torch.tensor([[0]])).tolist() == [[2.0, 1.0]]
 
 
-def test_aggregators_are_built_by_name():
-    assert {name: type(build_aggregator(name)) for name in AGGREGATORS} == AGGREGATORS
+def test_aggregators_without_training_are_built_by_name():
+    assert [type(build_aggregator(name)) for name in ("mean", "max", "evidence")] == [Mean, Max, SoftmaxEvidence]
     with pytest.raises(ConfigError, match=r"'median'.*'auto' or one of 'mean', 'max', 'evidence'"):
         build_aggregator("median")
+
+
+HIDDEN, N_LABELS = 12, 3
+LEARNED = sorted(name for name, cls in AGGREGATORS.items() if issubclass(cls, LearnedAggregator))
+
+
+def named(name: str) -> Aggregator:
+    torch.manual_seed(0)
+    built = build_learned(name, hidden=HIDDEN, n_labels=N_LABELS) if name in LEARNED else build_aggregator(name)
+    return built.eval()
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+def test_a_document_alone_beside_one_40_times_longer_and_in_another_order_is_the_same(name: str):
+    aggregator = named(name)
+    lengths, places = torch.tensor([3, 120, 1, 17]), torch.tensor([2, 0, 3, 1])
+    states, fresh = torch.randn(4, 125, HIDDEN), torch.randint(1, 100, (4, 125))
+    mask = torch.arange(125) < lengths.unsqueeze(1)
+    states[~mask] = torch.nan  # whatever stands in padding
+    together, weights = aggregator(states, mask, fresh), aggregator.weights(states, mask, fresh)
+    torch.testing.assert_close(aggregator(states[places], mask[places], fresh[places]), together[places], atol=1e-5, rtol=0)
+    for i, n in enumerate(lengths.tolist()):
+        own = states[i : i + 1, :n], mask[i : i + 1, :n], fresh[i : i + 1, :n]
+        torch.testing.assert_close(aggregator(*own)[0], together[i], atol=1e-5, rtol=0)
+        torch.testing.assert_close(aggregator.weights(*own)[0], weights[i, :n], atol=1e-5, rtol=0)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(weights[:, 0]), atol=1e-5, rtol=0)
+    assert (weights[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+def test_a_chunk_that_is_masked_inside_a_document_is_as_if_it_were_not_there(name: str):
+    aggregator = named(name)
+    states, kept = torch.randn(1, 6, HIDDEN), torch.tensor([0, 1, 3, 5])
+    mask = torch.zeros(1, 6, dtype=torch.bool)
+    mask[:, kept] = True
+    rest = aggregator(states[:, kept], mask[:, kept], None)
+    torch.testing.assert_close(aggregator(states, mask, None), rest, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_learned_aggregators_work_in_full_precision_and_reach_every_weight(name: str):
+    aggregator = named(name).to(torch.bfloat16)
+    assert {weight.dtype for weight in aggregator.parameters()} == {torch.float32}
+    states, mask = torch.randn(2, 5, HIDDEN), torch.ones(2, 5, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = aggregator(states.to(torch.bfloat16), mask)
+    torch.testing.assert_close(result, aggregator(states.to(torch.bfloat16).float(), mask), atol=1e-6, rtol=0)
+    assert tuple(result.shape) in {(2, HIDDEN), (2, N_LABELS, HIDDEN)}
+    (result * torch.randn_like(result)).sum().backward()
+    assert [key for key, weight in aggregator.named_parameters() if weight.grad is None] == []
+    assert not aggregator(states, torch.tensor([[True] * 5, [False] * 5])).isnan().any()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_aggregators_that_need_training_are_not_offered_without_it(name: str):
+    with pytest.raises(ConfigError, match=r"learned.*trained longctx model.*'mean', 'max', 'evidence'"):
+        build_aggregator(name)
+
+
+def test_wrong_aggregators_for_a_model_are_refused():
+    for name, options, message in [
+        ("evidence", {}, "reads values of labels"),
+        ("median", {}, "is not known.*register_aggregator"),
+        ("attention", {"n_layers": 2}, "no option 'n_layers'"),
+        ("mean", {"n_layers": 2}, "cannot be built"),
+        ("transformer", {"n_heads": 5}, "n_heads=5"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            build_learned(name, hidden=HIDDEN, n_labels=2, **options)
+
+
+def test_users_add_aggregators_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("longctx.nn.aggregators.registry.AGGREGATORS", AGGREGATORS.copy())
+
+    @register_aggregator("mine")
+    class Mine(Mean):
+        pass
+
+    assert isinstance(build_aggregator("mine"), Mine)
+    with pytest.raises(ConfigError, match="already"):
+        register_aggregator("mean")(Mine)
+    with pytest.raises(ConfigError, match="no class that inherits"):
+        register_aggregator("other")(dict)  # type: ignore[type-var]

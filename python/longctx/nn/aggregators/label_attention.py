@@ -1,0 +1,105 @@
+"""The decoder: a query for each label reads the states of all chunks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from longctx.nn.aggregators.base import LearnedAggregator, clean, exact
+from longctx.nn.aggregators.layers import MultiHeadAttention, chunk_positions, feed_forward, pick_heads
+
+
+class _Layer(nn.Module):
+    """Labels attend to each other, then to the document, then each thinks for itself; normalized first."""
+
+    def __init__(self, hidden: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.among_labels = MultiHeadAttention(hidden, n_heads, dropout)
+        self.to_document = MultiHeadAttention(hidden, n_heads, dropout)
+        self.feed_forward = feed_forward(hidden, dropout)
+        self.norms = nn.ModuleList([nn.LayerNorm(hidden) for _ in range(3)])
+        self.dropout = nn.Dropout(dropout)
+
+    def ask(self, labels: Tensor) -> Tensor:
+        """Labels after they attended to each other, ``(n, n_labels, hidden)``."""
+        asked = self.norms[0](labels)
+        attended: Tensor = self.dropout(self.among_labels(asked, asked, None))
+        return labels + attended
+
+    def read(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Labels after they read the document, ``(n_documents, n_labels, hidden)``."""
+        labels = labels + self.dropout(self.to_document(self.norms[1](labels), memory, mask))
+        thought: Tensor = self.feed_forward(self.norms[2](labels))
+        return labels + thought
+
+    def shares(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """How much of each chunk each label reads, ``(n_documents, n_labels, n_chunks)``."""
+        return self.to_document.shares(self.norms[1](labels), memory, mask)
+
+
+class LabelAttention(LearnedAggregator):
+    """A decoder: learned label queries attend to each other and, by cross-attention, to the states of all chunks.
+
+    Each label reads its own evidence, with several heads and chunk positions, so single passages, order and combinations can decide.
+    ``(n_documents, n_states, hidden)`` to ``(n_documents, n_labels, hidden)``. The states are one for each chunk, or those of all
+    tokens: then ``n_states`` counts a document's tokens, the positions are theirs, and memory grows by ``n_labels * n_states``.
+    Sources: label-wise attention, Mullenbach et al. 2018 (CAML); queries that attend to each other and to an encoder's states,
+    Vaswani et al. 2017 and Carion et al. 2020 (DETR); for labels, Liu et al. 2021 (Query2Label).
+
+    Args:
+        hidden: width of the states.
+        n_labels: queries.
+        n_layers: times that labels attend to each other and read the document.
+        n_heads: of each layer; None for heads about 64 wide.
+        dropout: in training.
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        n_labels: int,
+        *,
+        n_layers: int = 2,
+        n_heads: int | None = None,
+        dropout: float = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(hidden, n_labels, **options)
+        heads = pick_heads(hidden, n_heads)
+        self.queries = nn.Embedding(n_labels, hidden)
+        self.memory_norm = nn.LayerNorm(hidden)
+        self.layers = nn.ModuleList([_Layer(hidden, heads, dropout) for _ in range(n_layers)])
+        self.last_norm = nn.LayerNorm(hidden)
+
+    def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
+        """How much of each chunk each label reads in the last layer, mean over heads: ``(n_documents, n_states, n_labels)``."""
+        del fresh_tokens
+        with exact(states):
+            memory = self._memory(states, mask)
+            labels = self._start(len(states))
+            *earlier, last = self._layers()
+            for layer in earlier:
+                labels = layer.read(layer.ask(labels), memory, mask)
+            shares = last.shares(last.ask(labels), memory, mask)
+        return shares.transpose(1, 2)
+
+    def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:  # noqa: D102 - as in the base
+        del fresh_tokens
+        with exact(states):
+            memory = self._memory(states, mask)
+            labels = self._start(len(states))
+            for layer in self._layers():
+                labels = layer.read(layer.ask(labels), memory, mask)
+            decided: Tensor = self.last_norm(labels)
+        return decided
+
+    def _layers(self) -> list[_Layer]:
+        return cast(list[_Layer], list(self.layers))
+
+    def _start(self, n_documents: int) -> Tensor:
+        return self.queries.weight.unsqueeze(0).expand(n_documents, -1, -1)
+
+    def _memory(self, states: Tensor, mask: Tensor) -> Tensor:
+        memory: Tensor = self.memory_norm(clean(states, mask))
+        return memory + chunk_positions(mask, self.hidden, memory.dtype)
