@@ -107,7 +107,7 @@ def test_a_label_longer_than_a_row_is_read_to_its_end(encoder: Path):
 def test_row_length_defaults_to_what_the_model_allows(encoder: Path):
     classifier = longctx.LongDocumentClassifier.from_pretrained(encoder, LABELS, device="cpu")
     assert classifier._task.chunker.max_tokens == MAX_TOKENS
-    assert classifier._task.chunkers[0].overlap_tokens == MAX_TOKENS // 8
+    assert classifier._task.chunker.overlap_tokens == MAX_TOKENS // 8
 
 
 @pytest.mark.parametrize("config", [{"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, {"pooling_mode": "cls"}])
