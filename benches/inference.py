@@ -43,8 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), options)
         contenders = setting.contenders()
-        threads = f"{torch.get_num_threads()} threads"
-        print(f"{setting.n_documents} documents, {setting.n_tokens:,} tokens in rows of {options.max_tokens}, {threads}")
+        amount = f"{setting.n_documents} documents, {setting.n_tokens:,} tokens in rows of {options.max_tokens}"
+        print(f"{amount}, {torch.get_num_threads()} threads", flush=True)
         seconds = _measure(contenders, options.rounds)
     for name, times in seconds.items():
         ratio = statistics.median(other / own for other, own in zip(times, seconds["longctx"], strict=True))
@@ -72,6 +72,7 @@ def _measure(contenders: dict[str, Contender], n_rounds: int) -> dict[str, list[
             start = time.perf_counter()
             contenders[name]()
             seconds[name].append(time.perf_counter() - start)
+            print(f"round {number + 1}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr, flush=True)
     return seconds
 
 
@@ -115,7 +116,7 @@ class Setting:
         self.classifier(pq.read_table(self._path)["text"])
 
     def _naive(self) -> None:
-        """Run the loop of the tutorials: tokenize with overflow, batches of 32, padded."""
+        """Do as the tutorials: tokenize with overflow, batches of 32, padded."""
         texts = pq.read_table(self._path)["text"].to_pylist()
         rows = self._tokenizer(
             texts, truncation=True, max_length=self._options.max_tokens, stride=self._overlap, return_overflowing_tokens=True
@@ -154,7 +155,7 @@ def _parts(whole: int, part: int) -> Iterator[int]:
 
 
 def _classifier_folder(folder: Path) -> str:
-    """Write the packaged encoder with a random head of four labels."""
+    """Give the packaged encoder a random head of four labels."""
     source = find_minilm()
     if source is None:
         raise SystemExit("install the extra longctx[minilm]")
