@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from longctx.inference.backends.select import BackendOpener, Request
 from longctx.inference.device import dtype_name, pick_device, pick_token_budget, weights_dtype
 from longctx.inference.engine import DocumentRun
 from longctx.inference.loop import Finish, RowRunner
-from longctx.inference.packing import pack_backend
+from longctx.inference.packing import PackedBackend, pack_backend
 from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
@@ -185,10 +186,13 @@ class LongDocumentClassifier:
         make_chunker = chunker_maker(find(checkpoint.tokenizer), **lengths, options=chunk_options)
         open_backend = BackendOpener(checkpoint, request, device=_place(checkpoint, device), max_tokens=lengths["max_tokens"])
 
+        @cache  # zero-shot reads labels and documents by the same readout, and the comparison of packed rows takes a while
+        def open_packed(readout: Readout) -> PackedBackend | None:
+            return None if deterministic else pack_backend(open_backend(readout), checkpoint.max_tokens)
+
         def make_runner(readout: Readout, finish: Finish | None = None) -> RowRunner:
-            backend = open_backend(readout)
-            packed = None if deterministic else pack_backend(backend, checkpoint.max_tokens)
-            return RowRunner(backend, finish, token_budget=budget, packed=packed, deterministic=deterministic)
+            packed = open_packed(readout)
+            return RowRunner(open_backend(readout), finish, token_budget=budget, packed=packed, deterministic=deterministic)
 
         if labels is None or checkpoint.kind == "classifier":
             _check_trained(checkpoint, labels)

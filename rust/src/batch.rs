@@ -88,9 +88,7 @@ impl Reader {
             let plan = self.plan_from(&documents[group.clone()], group.start)?;
             n_rows += plan.n_rows();
             n_read += documents[group.clone()].iter().map(|text| text.len()).sum::<usize>();
-            // As many rows a byte as so far, and some more.
-            let n_expected = (n_rows as f64 * n_bytes as f64 / n_read.max(1) as f64 * 1.02) as usize + 8;
-            output.add(&plan, 0..plan.n_rows(), group.start, n_expected);
+            output.add(&plan, 0..plan.n_rows(), group.start, expected(n_rows, n_read, n_bytes) + 8);
             coverage.extend(plan.coverage(0..group.len()));
             self.spare.give(plan.into_parts());
         }
@@ -166,10 +164,8 @@ impl Reader {
                 self.engine.encode(text, &pieces[i], &mut part).map(|()| part)
             })?;
             let n_after = tokens.len() + parts.iter().map(Tokens::len).sum::<usize>();
-            let n_read = pieces.last().map_or(text.len(), |piece| piece.own.end).max(1);
-            // As many tokens a byte as so far, and some more.
-            let n_expected = ((n_after - start) as f64 * text.len() as f64 / n_read as f64 * 1.02) as usize;
-            tokens.make_places(n_after, start + n_expected);
+            let n_read = pieces.last().map_or(text.len(), |piece| piece.own.end);
+            tokens.make_places(n_after, start + expected(n_after - start, n_read, text.len()));
             tokens.append_all(&parts, self.n_threads);
         }
         Ok(())
@@ -180,6 +176,11 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Reader").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// How many there will be after all bytes, where the first `n_read` of them gave so many: as many a byte as so far, and some more.
+fn expected(n_so_far: usize, n_read: usize, n_bytes: usize) -> usize {
+    (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * 1.02) as usize
 }
 
 /// Runs of documents with so many bytes, or of one that has more.

@@ -52,6 +52,9 @@ where
 
 /// `work` on every item, each on a thread of its own; the first, and those for which the system has no thread, on the calling one.
 pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
+    if items.len() <= 1 {
+        return items.into_iter().for_each(work); // most calls are about a short document
+    }
     let slots: Vec<Mutex<Option<I>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let take = |slot: &Mutex<Option<I>>| {
         if let Some(item) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {

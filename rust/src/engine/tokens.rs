@@ -108,7 +108,7 @@ impl Tokens {
         self.count += n_tokens;
     }
 
-    /// Appends the tokens of a later part of the same text.
+    /// Appends tokens, with their spans as they are.
     pub fn append(&mut self, later: &Self) {
         self.extend_shifted(later.ids(), later.byte_spans(), 0);
     }

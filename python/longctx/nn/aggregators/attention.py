@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -25,15 +26,13 @@ class GatedAttention(nn.Module):
         return masked_softmax(scores, mask.unsqueeze(-1), dim=1)
 
 
-class Attention(LearnedAggregator):
-    """Gated attention pooling: a document is the sum of its chunks' states, by learned shares.
+class AttentionPool(LearnedAggregator):
+    """Base: a document is the sum of its chunks' outputs, by gated attention over them. A subclass says what the outputs are.
 
-    Finds the passage that decides wherever it stands; sees neither order nor combinations. Its shares are evidence as they are.
-    ``(n_documents, n_chunks, hidden)`` to ``(n_documents, hidden)``. Source: Ilse, Tomczak, Welling 2018, Attention-based Deep Multiple
-    Instance Learning, equation 9.
+    ``(n_documents, n_chunks, hidden)`` to ``(n_documents, hidden)``.
 
     Args:
-        hidden: width of the states.
+        hidden: width of the states and of the outputs.
         n_labels: outputs of the head; not used.
         width: of the scoring layer; None for ``hidden``, at most 256.
     """
@@ -42,12 +41,30 @@ class Attention(LearnedAggregator):
         super().__init__(hidden, n_labels, **options)
         self.pool = GatedAttention(hidden, min(hidden, 256) if width is None else width)
 
-    def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:  # noqa: D102 - as in the base
+    @abstractmethod
+    def outputs(self, states: Tensor, mask: Tensor) -> Tensor:
+        """``(n_documents, n_chunks, hidden)`` in full precision, zeros at padding."""
+
+    def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
+        """Each output's share, ``(n_documents, n_chunks, 1)``. Where outputs know of other chunks too, a hint and not a proof."""
         del fresh_tokens
         with exact(states):
-            shares: Tensor = self.pool(clean(states, mask), mask)
+            shares: Tensor = self.pool(self.outputs(states, mask), mask)
         return shares
 
     def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:  # noqa: D102 - as in the base
+        del fresh_tokens
         with exact(states):
-            return torch.sum(self.weights(states, mask, fresh_tokens) * clean(states, mask), dim=1)
+            outputs = self.outputs(states, mask)
+            return torch.sum(self.pool(outputs, mask) * outputs, dim=1)
+
+
+class Attention(AttentionPool):
+    """Gated attention pooling: a document is the sum of its chunks' states, by learned shares.
+
+    Finds the passage that decides wherever it stands; sees neither order nor combinations. Its shares are evidence as they are.
+    Source: Ilse, Tomczak, Welling 2018, Attention-based Deep Multiple Instance Learning, equation 9.
+    """
+
+    def outputs(self, states: Tensor, mask: Tensor) -> Tensor:  # noqa: D102 - as in the base
+        return clean(states, mask)

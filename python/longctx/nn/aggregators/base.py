@@ -7,6 +7,7 @@ Everything is done in float32 with padding masked first, so a document's result 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -30,7 +31,7 @@ class FullPrecision(nn.Module):
         return applied
 
 
-class Aggregator(FullPrecision):
+class Aggregator(FullPrecision, ABC):
     """Base: the document is the weighted sum of its chunks; a subclass says how chunks are weighed.
 
     Attributes:
@@ -39,9 +40,9 @@ class Aggregator(FullPrecision):
 
     of_label_values: ClassVar[bool] = False
 
+    @abstractmethod
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """Each chunk's share, float32 ``(n_documents, n_chunks, d)``: sums to 1 over chunks, 0 at padding."""
-        raise NotImplementedError
 
     def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """``(n_documents, n_chunks, d)`` to float32 ``(n_documents, d)``."""
@@ -72,13 +73,13 @@ class LearnedAggregator(Aggregator):
         self.hidden = hidden
         self.n_labels = n_labels
 
+    @abstractmethod
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """Each chunk's share, float32 ``(n_documents, n_chunks, 1)`` or ``(..., n_labels)``: sums to 1 over chunks, 0 at padding."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """``(n_documents, n_chunks, hidden)`` to float32 ``(n_documents, hidden)`` or ``(n_documents, n_labels, hidden)``."""
-        raise NotImplementedError
 
 
 def full(states: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from longctx.errors import ConfigError
-from longctx.nn.aggregators.attention import GatedAttention
-from longctx.nn.aggregators.base import LearnedAggregator, clean, exact
+from longctx.nn.aggregators.attention import AttentionPool
+from longctx.nn.aggregators.base import clean
 
 
-class LSTM(LearnedAggregator):
+class LSTM(AttentionPool):
     """A bidirectional LSTM over chunk states, pooled by gated attention over its outputs.
 
     Each output knows what came before and after, so order and combinations can decide. ``(n_documents, n_chunks, hidden)`` to
@@ -32,23 +32,8 @@ class LSTM(LearnedAggregator):
             raise ConfigError(f"aggregator='lstm' needs states of even width, and this encoder's have {hidden}; use another aggregator.")
         self.lstm = nn.LSTM(hidden, hidden // 2, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
-        self.pool = GatedAttention(hidden, min(hidden, 256))
 
-    def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
-        """Each output's share, ``(n_documents, n_chunks, 1)``. An output knows of its neighbours too, so this is a hint, not a proof."""
-        del fresh_tokens
-        with exact(states):
-            shares: Tensor = self.pool(self._outputs(states, mask), mask)
-        return shares
-
-    def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:  # noqa: D102 - as in the base
-        del fresh_tokens
-        with exact(states):
-            outputs = self._outputs(states, mask)
-            return torch.sum(self.pool(outputs, mask) * outputs, dim=1)
-
-    def _outputs(self, states: Tensor, mask: Tensor) -> Tensor:
-        """``(n_documents, n_chunks, hidden)``, zeros at padding."""
+    def outputs(self, states: Tensor, mask: Tensor) -> Tensor:  # noqa: D102 - as in the base
         # Chunks move together in front of the padding: a chunk that is left out must not be a step of its own.
         order = (~mask).long().argsort(dim=1, stable=True).unsqueeze(-1)
         states = clean(states, mask).gather(1, order.expand_as(states))

@@ -74,8 +74,7 @@ def build_aggregator(name: str) -> Aggregator:
         raise ConfigError(f"aggregate={name!r} is not known; use 'auto' or one of {allowed}.")
     if name not in untrained:
         raise ConfigError(
-            f"aggregate={name!r} has weights that are learned, and comes with a trained longctx model (longctx.LongDocumentModel); for "
-            f"this checkpoint use 'auto' or one of {allowed}."
+            f"aggregate={name!r} has weights that are learned, and this checkpoint brings none; use 'auto' or one of {allowed}."
         )
     return AGGREGATORS[name]()
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from longctx.nn.aggregators.attention import GatedAttention
-from longctx.nn.aggregators.base import LearnedAggregator, clean, exact
+from longctx.nn.aggregators.attention import AttentionPool
+from longctx.nn.aggregators.base import clean
 from longctx.nn.aggregators.layers import MultiHeadAttention, chunk_positions, feed_forward, pick_heads
 
 
@@ -29,7 +28,7 @@ class _Layer(nn.Module):
         return states + thought
 
 
-class Transformer(LearnedAggregator):
+class Transformer(AttentionPool):
     """Self-attention over chunk states with sines for chunk positions, pooled by gated attention.
 
     Every chunk reads all others, so order and combinations of distant passages can decide. ``(n_documents, n_chunks, hidden)`` to
@@ -59,23 +58,8 @@ class Transformer(LearnedAggregator):
         self.first_norm = nn.LayerNorm(hidden)
         self.layers = nn.ModuleList([_Layer(hidden, heads, dropout) for _ in range(n_layers)])
         self.last_norm = nn.LayerNorm(hidden)
-        self.pool = GatedAttention(hidden, min(hidden, 256))
 
-    def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
-        """Each output's share, ``(n_documents, n_chunks, 1)``. An output knows of the other chunks too: a hint, not a proof."""
-        del fresh_tokens
-        with exact(states):
-            shares: Tensor = self.pool(self._outputs(states, mask), mask)
-        return shares
-
-    def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:  # noqa: D102 - as in the base
-        del fresh_tokens
-        with exact(states):
-            outputs = self._outputs(states, mask)
-            return torch.sum(self.pool(outputs, mask) * outputs, dim=1)
-
-    def _outputs(self, states: Tensor, mask: Tensor) -> Tensor:
-        """``(n_documents, n_chunks, hidden)``, zeros at padding."""
+    def outputs(self, states: Tensor, mask: Tensor) -> Tensor:  # noqa: D102 - as in the base
         states = self.first_norm(clean(states, mask))
         states = states + chunk_positions(mask, self.hidden, states.dtype)
         for layer in self.layers:
