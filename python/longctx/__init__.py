@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from longctx.chunking import Chunker
     from longctx.classify import LongDocumentClassifier, chunk_and_classify
     from longctx.coverage import Coverage, CoverageTable
+    from longctx.learn.evaluation import evaluate
+    from longctx.learn.report import Report
+    from longctx.learn.trainer import Trainer
+    from longctx.nn.model import LongDocumentModel
     from longctx.results import ChunkEvidence, Prediction, Predictions
     from longctx.run_stats import RunStats
 
@@ -40,6 +44,7 @@ __all__ = [
     "DocumentError",
     "DocumentTypeError",
     "LongDocumentClassifier",
+    "LongDocumentModel",
     "LongctxError",
     "MissingDependencyError",
     "ModelError",
@@ -48,10 +53,13 @@ __all__ = [
     "Prediction",
     "Predictions",
     "ReadError",
+    "Report",
     "RunStats",
     "TokenizerError",
+    "Trainer",
     "__version__",
     "chunk_and_classify",
+    "evaluate",
 ]
 
 _MODULE_OF = {
@@ -61,12 +69,16 @@ _MODULE_OF = {
     "Coverage": "coverage",
     "CoverageTable": "coverage",
     "LongDocumentClassifier": "classify",
+    "LongDocumentModel": "nn.model",
     "Packed": "batch",
     "Prediction": "results",
     "Predictions": "results",
+    "Report": "learn.report",
     "RunStats": "run_stats",
+    "Trainer": "learn.trainer",
     "__version__": "_core",
     "chunk_and_classify": "classify",
+    "evaluate": "learn.evaluation",
 }
 
 

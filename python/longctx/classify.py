@@ -18,7 +18,7 @@ from longctx.inference.engine import DocumentRun
 from longctx.inference.loop import Finish, RowRunner
 from longctx.inference.packing import PackedBackend, pack_backend
 from longctx.inference.progress import HIDDEN, Progress, document_progress
-from longctx.inference.tasks import Task, chunker_maker, entailment_task, read_labels, similarity_task, trained_task
+from longctx.inference.tasks import Task, chunker_maker, entailment_task, long_document_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
 from longctx.nn.embedding import minilm_folder
 from longctx.results import Label, Prediction, Predictions
@@ -33,6 +33,8 @@ MINILM_MAX_TOKENS = 128
 """Of 128, 256 and 512, the one that finds most single passages and is level otherwise; figures in ``chunk_and_classify``."""
 OVERLAP_SHARE = 8
 """Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
+TRAINED = ("classifier", "long_document")
+"""Kinds of checkpoints that bring their own labels."""
 CHUNK_OPTIONS = ("boundary", "tail", "select", "max_chunks", "seed", "specials", "threads")
 """Options of ``Chunker`` that are passed on."""
 
@@ -62,6 +64,7 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
     Every document is cut into chunks that fit the model, the model reads each, and the chunks' results become one. What is done with
     them depends on the model:
 
+    - a ``LongDocumentModel``, saved or loaded: its own aggregator over the chunks' states, and its head;
     - a sequence-classification checkpoint: the mean of the chunks' logits, weighted by fresh tokens, then softmax (sigmoid for
       multi-label checkpoints, the plain value for regression);
     - an NLI checkpoint with ``labels``: does the chunk entail "This text is about ..."?
@@ -69,7 +72,7 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
 
     Args:
         documents: one ``str`` or ``bytes`` (UTF-8), an iterable of them, or an Arrow, pandas or polars column of strings.
-        model: folder, hub id, loaded transformers model, ``(model, tokenizer)``, or text-classification pipeline. Safetensors only; code
+        model: folder, hub id, loaded model, ``(model, tokenizer)``, or text-classification pipeline. Safetensors only; code
             from a checkpoint is never run. None: all-MiniLM-L6-v2 from the extra ``longctx[minilm]``. A loaded model is put into eval
             mode and stays on its device in its precision unless ``device`` or ``dtype`` say otherwise.
         labels: names for zero-shot, or ``{name: description}``. Descriptions are used as they are and are worth the effort (below).
@@ -183,7 +186,8 @@ class LongDocumentClassifier:
         if model is None and max_tokens is None:
             max_tokens = MINILM_MAX_TOKENS
         lengths = _row_lengths(checkpoint, max_tokens, overlap_tokens)
-        make_chunker = chunker_maker(find(checkpoint.tokenizer), **lengths, options=chunk_options)
+        options = {**(checkpoint.decider.config.chunking if checkpoint.decider else {}), **chunk_options}
+        make_chunker = chunker_maker(find(checkpoint.tokenizer), **lengths, options=options)
         open_backend = BackendOpener(checkpoint, request, device=_place(checkpoint, device), max_tokens=lengths["max_tokens"])
 
         @cache  # zero-shot reads labels and documents by the same readout, and the comparison of packed rows takes a while
@@ -194,9 +198,10 @@ class LongDocumentClassifier:
             packed = open_packed(readout)
             return RowRunner(open_backend(readout), finish, token_budget=budget, packed=packed, deterministic=deterministic)
 
-        if labels is None or checkpoint.kind == "classifier":
+        if labels is None or checkpoint.kind in TRAINED:
             _check_trained(checkpoint, labels)
-            task = trained_task(checkpoint, make_chunker, make_runner, aggregate)
+            make_trained = long_document_task if checkpoint.kind == "long_document" else trained_task
+            task = make_trained(checkpoint, make_chunker, make_runner, aggregate)
         else:
             make_task = entailment_task if checkpoint.kind == "nli" else similarity_task
             task = make_task(checkpoint, read_labels(labels, hypothesis_template), make_chunker, make_runner, aggregate)
@@ -206,6 +211,11 @@ class LongDocumentClassifier:
     def labels(self) -> tuple[str, ...]:
         """The labels in the order of ``predict_proba``'s columns."""
         return self._task.labels
+
+    @property
+    def problem(self) -> str:
+        """"single_label", "multi_label" or "regression"."""
+        return self._task.problem
 
     def __call__(self, documents: Any) -> Predictions:
         """One prediction per document, with its evidence."""
@@ -268,19 +278,22 @@ def _check_options(chunk_options: dict[str, Any]) -> None:
 
 def _check_trained(checkpoint: Checkpoint, labels: Any) -> None:
     """Refuse labels for a trained head, which brings its own, and demand them for everything else."""
-    if checkpoint.kind == "classifier" and labels is not None:
+    if checkpoint.kind in TRAINED and labels is not None:
         own = ", ".join(map(repr, checkpoint.label_names[:5]))
         raise ModelError(
             f"{checkpoint.name} was trained for its own labels ({own}), so labels= cannot be given; leave it out, or use an encoder or "
             "an NLI checkpoint for zero-shot."
         )
-    if checkpoint.kind != "classifier":
+    if checkpoint.kind not in TRAINED:
         what = "is an NLI checkpoint" if checkpoint.kind == "nli" else "has no classification head"
         raise ModelError(f"{checkpoint.name} {what}, so it needs labels= to choose from; or give a trained classifier.")
 
 
 def _row_lengths(checkpoint: Checkpoint, max_tokens: int | None, overlap_tokens: int | None) -> dict[str, int]:
     """Row length and overlap. ``Chunker`` checks them; only the model's own limit is checked here."""
+    if checkpoint.decider is not None and max_tokens is None:
+        settings = checkpoint.decider.config
+        max_tokens, overlap_tokens = settings.max_tokens, settings.overlap_tokens if overlap_tokens is None else overlap_tokens
     longest = checkpoint.max_tokens if max_tokens is None else max_tokens
     if isinstance(longest, int) and longest > checkpoint.max_tokens:
         raise ConfigError(f"max_tokens={longest}: {checkpoint.name} reads at most {checkpoint.max_tokens} tokens; use that or less.")

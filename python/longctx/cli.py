@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import logging
 import os
 import sys
 from collections import deque
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from longctx import cli_learn
 from longctx.cli_output import CellGroup, ChunkGroup, PredictionGroup, counted, emit, say
 from longctx.data.readers import InputFormat, read_documents
 from longctx.data.sources import SourceDocument, grouped
@@ -53,9 +53,6 @@ def main() -> None:
     """Entry point: run the command line and exit. Errors are one line on stderr and exit status 2."""
     if sys.stderr is None:  # closed by the caller: messages have nowhere to go
         sys.stderr = io.StringIO()
-    logger = logging.getLogger("longctx")
-    if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
     try:
         status = app(prog_name="longctx", standalone_mode=False)
     except typer.Abort:
@@ -176,6 +173,10 @@ def doctor(
     from longctx import doctor as examination
 
     examination.show(examination.examine(), form="json" if as_json else "table")
+
+
+app.command(epilog="Example: longctx train train.jsonl --encoder minilm --freeze-encoder --aggregator attention --out model/")(cli_learn.train)
+app.command(epilog="Example: longctx evaluate model/ test.jsonl --train train.jsonl --json report.json")(cli_learn.evaluate)
 
 
 def _documents(

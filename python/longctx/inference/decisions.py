@@ -38,7 +38,7 @@ def _decide_group(documents: list[DocumentRows], task: Task, *, explain: bool) -
     document_values = task.aggregator(values, mask, fresh)
     weights = task.aggregator.weights(values, mask, fresh)
     probabilities = task.probabilities(document_values)
-    chunk_probabilities = task.probabilities(values.float())
+    chunk_probabilities = task.probabilities(task.aggregator.alone(values))
     predictions = []
     for i, document in enumerate(documents):
         column = _told_column(probabilities[i], task)

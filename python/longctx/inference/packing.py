@@ -105,7 +105,8 @@ class PackedBackend:
         if self._readout.kind == "embedding" and self._readout.pooling == "mean":
             states = torch.segment_reduce(states.float(), "mean", lengths=starts.diff(), unsafe=True)
         else:
-            states = states[starts[:-1]]
+            is_last = self._readout.kind == "embedding" and self._readout.pooling == "last"
+            states = states[starts[1:] - 1 if is_last else starts[:-1]]
         output.last_hidden_state = states.unsqueeze(1)
         if getattr(base, "pooler", None) is not None:
             output.pooler_output = base.pooler(output.last_hidden_state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,16 +13,17 @@ from longctx.chunking import Chunker
 from longctx.documents import is_utf8
 from longctx.errors import ConfigError, ModelError
 from longctx.inference.backends.base import LOGITS, Readout
+from longctx.inference.decider import Decider
 from longctx.inference.loop import RowRunner
 from longctx.inference.questions import Question, question_of
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
 from longctx.nn.checkpoints import Checkpoint, entailment_index
+from longctx.nn.config import Problem, probabilities
 from longctx.tokenizer_files import TokenizerSpec
 
 if TYPE_CHECKING:
     from longctx.batch import ChunkBatch
 
-Problem = Literal["single_label", "multi_label", "regression"]
 MakeChunker = Callable[..., Chunker]
 """``Chunker`` with the tokenizer and the chunk options filled in; takes ``max_tokens`` and ``suffix``."""
 MakeRunner = Callable[..., RowRunner]
@@ -73,10 +74,7 @@ class Task:
 
     def probabilities(self, values: Tensor) -> Tensor:
         """Values ``(..., n_labels)`` to probabilities of that shape; regression values stay as they are."""
-        if self.problem == "regression":
-            return values
-        logits = values * self.scale
-        return logits.sigmoid() if self.problem == "multi_label" else logits.softmax(dim=-1)
+        return values if self.problem == "regression" else probabilities(values * self.scale, self.problem)
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,23 @@ def trained_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner:
         aggregator=pick_aggregator(aggregate, Mean()),
         chunker=make_chunker(),
         runner=make_runner(LOGITS),
+    )
+
+
+def long_document_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator) -> Task:
+    """A ``LongDocumentModel``, which was trained with its own aggregator."""
+    model = checkpoint.decider
+    if model is None:
+        raise ModelError(f"{checkpoint.name} is no LongDocumentModel.")
+    if aggregate != "auto":
+        raise ModelError(f"{checkpoint.name} was trained with its own aggregator ({model.config.aggregator!r}); leave aggregate= out.")
+    scale = model.scale
+    return Task(
+        labels=model.config.labels,
+        problem=model.config.problem,
+        aggregator=Decider(model),
+        chunker=make_chunker(),
+        runner=make_runner(Readout("embedding", model.config.pooling), lambda embeddings: embeddings * scale),
     )
 
 

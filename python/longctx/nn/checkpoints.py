@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -17,13 +17,16 @@ from transformers.utils import logging as transformers_logging
 from longctx.errors import ModelError, ModelLoadError, one_line
 from longctx.nn.embedding import Pooling, read_pooling
 
+if TYPE_CHECKING:
+    from longctx.nn.model import LongDocumentModel
+
 HEAD_SUFFIX = "ForSequenceClassification"
 UNLIMITED_TOKENS = 1_000_000
 """Tokenizers without a limit state an astronomic one; anything above this is read as none."""
 FALLBACK_MAX_TOKENS = 512
 """Row length for models with relative positions, which state no limit of their own."""
 
-Kind = Literal["classifier", "nli", "encoder"]
+Kind = Literal["classifier", "nli", "encoder", "long_document"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,12 @@ class Checkpoint:
         model: a transformers model, or a torch module with the same forward and a ``config``.
         tokenizer: anything ``Chunker`` takes.
         name: where it came from, for messages.
-        kind: "classifier" (a trained head), "nli" (a head with an entailment label), "encoder" (no head).
+        kind: "classifier" (a trained head), "nli" (a head with an entailment label), "encoder" (no head), "long_document" (a
+            ``LongDocumentModel``: then ``model`` is its encoder).
         max_tokens: longest row the model can read, special tokens included.
         pooling: how an encoder's token states become one.
         was_loaded: True when the caller gave a loaded object, whose device and precision are then kept.
+        decider: the ``LongDocumentModel``, for that kind.
     """
 
     model: Any
@@ -47,6 +52,7 @@ class Checkpoint:
     max_tokens: int
     pooling: Pooling = "mean"
     was_loaded: bool = False
+    decider: LongDocumentModel | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -55,6 +61,8 @@ class Checkpoint:
         Raises:
             ModelError: its config lacks a name or has one twice, so that a decision could not be told from another.
         """
+        if self.decider is not None:
+            return self.decider.config.labels
         config = self.model.config
         names = [str(config.id2label.get(i)) for i in range(config.num_labels)]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -75,16 +83,29 @@ def load_checkpoint(model: Any, tokenizer: Any = None, *, dtype: torch.dtype = t
         ModelLoadError: missing folder, no tokenizer, pickle-only weights, custom code, or weights without the head.
         ModelError: something that is no model was given.
     """
+    return _load(model, tokenizer, dtype, kind=None)
+
+
+def load_encoder_checkpoint(model: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
+    """Load ``model`` for its token states; arguments and errors as for ``load_checkpoint``. A head it may have is not read."""
+    return _load(model, tokenizer, dtype, kind="encoder")
+
+
+def _load(model: Any, tokenizer: Any, dtype: torch.dtype, *, kind: Kind | None) -> Checkpoint:
     if isinstance(model, (str, Path)):
-        return _from_files(str(model), tokenizer, dtype)
+        return _from_files(str(model), tokenizer, dtype, kind)
     if isinstance(model, tuple) and len(model) == 2:  # noqa: PLR2004 - a pair
-        return _from_object(model[0], tokenizer or model[1])
+        return _from_object(model[0], tokenizer or model[1], kind)
     if hasattr(model, "task") and hasattr(model, "model") and hasattr(model, "tokenizer"):
-        return _from_object(model.model, tokenizer or model.tokenizer)
-    return _from_object(model, tokenizer)
+        return _from_object(model.model, tokenizer or model.tokenizer, kind)
+    return _from_object(model, tokenizer, kind)
 
 
-def _from_object(model: Any, tokenizer: Any) -> Checkpoint:
+def _from_object(model: Any, tokenizer: Any, kind: Kind | None) -> Checkpoint:
+    from longctx.nn.model import LongDocumentModel
+
+    if isinstance(model, LongDocumentModel):
+        return model.checkpoint(tokenizer, was_loaded=True)
     if not (isinstance(model, nn.Module) and hasattr(model, "config")):
         raise ModelError(
             f"model={type(model).__name__} object: give a folder, a hub id, a loaded transformers model, "
@@ -94,7 +115,7 @@ def _from_object(model: Any, tokenizer: Any) -> Checkpoint:
     if tokenizer is None:
         tokenizer = _tokenizer_of_object(model, name)
     max_tokens = model_max_tokens(model, tokenizer)
-    kind = _kind(model)
+    kind = kind or _kind(model)
     is_named = bool(getattr(model, "name_or_path", ""))
     pooling = read_pooling(name) if kind == "encoder" and is_named else "mean"
     return Checkpoint(model, tokenizer, name, kind, max_tokens, pooling, was_loaded=True)
@@ -109,19 +130,24 @@ def _tokenizer_of_object(model: Any, name: str) -> Any:
     return _load_tokenizer(name)
 
 
-def _from_files(name: str, tokenizer: Any, dtype: torch.dtype) -> Checkpoint:
+def _from_files(name: str, tokenizer: Any, dtype: torch.dtype, kind: Kind | None) -> Checkpoint:
+    from longctx.nn.model_files import find_saved, load_saved
+
     folder = Path(name).expanduser()
     if _is_folder(name, folder):
         name = str(folder)
     elif folder.exists() or folder.is_absolute() or name.startswith((".", "~")):
         raise ModelLoadError(f"model={name!r}: no such folder; give a folder with config.json, or a hub id.")
+    if saved := find_saved(name):
+        return load_saved(saved, name, dtype=dtype).checkpoint(tokenizer)
     with quiet_transformers():
         config = _load_config(name)
-        model = _load_weights(name, config, dtype)
+        auto, has_head = _auto_class(config) if kind is None else (AutoModel, False)
+        model = _load_weights(name, config, dtype, auto=auto, has_head=has_head)
         if tokenizer is None:
             tokenizer = _load_tokenizer(name)
     max_tokens = model_max_tokens(model, tokenizer)
-    kind = _kind(model)
+    kind = kind or _kind(model)
     return Checkpoint(model, tokenizer, name, kind, max_tokens, read_pooling(name) if kind == "encoder" else "mean")
 
 
@@ -146,8 +172,7 @@ def _load_config(name: str) -> Any:
         ) from error
 
 
-def _load_weights(name: str, config: Any, dtype: torch.dtype) -> Any:
-    auto, has_head = _auto_class(config)
+def _load_weights(name: str, config: Any, dtype: torch.dtype, *, auto: Any, has_head: bool) -> Any:
     try:
         # Precision and attention are set here: a checkpoint's config must not be able to choose either.
         model, info = auto.from_pretrained(

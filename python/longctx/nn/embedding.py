@@ -12,13 +12,16 @@ from transformers.utils.hub import cached_file
 
 from longctx.errors import MissingDependencyError, ModelError, ModelLoadError, one_line
 from longctx.minilm import find_minilm
+from longctx.nn.aggregators.base import full
 
-Pooling = Literal["mean", "first"]
+Pooling = Literal["mean", "first", "last"]
 POOLINGS: dict[str, Pooling] = {
     "mean": "mean",
     "cls": "first",
+    "lasttoken": "last",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "first",
+    "pooling_mode_lasttoken": "last",
 }
 """Names that sentence-transformers use, from version 6 on and before."""
 POOLING_CONFIG = "1_Pooling/config.json"
@@ -45,7 +48,7 @@ def read_pooling(name: str) -> Pooling:
         name: folder or hub id.
 
     Raises:
-        ModelError: it pools in a way that is neither the mean nor the first token.
+        ModelError: it pools in a way that is none of the mean, the first token and the last token.
         ModelLoadError: the configuration is damaged.
     """
     path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else _from_hub(name)
@@ -55,7 +58,7 @@ def read_pooling(name: str) -> Pooling:
     modes = config.get("pooling_mode") or [key for key, is_on in config.items() if key.startswith("pooling_mode_") and is_on is True]
     mode = modes[0] if isinstance(modes, list) and len(modes) == 1 else modes
     if not isinstance(mode, str) or mode not in POOLINGS:
-        raise ModelError(f"{name} pools its tokens by {mode!r}; encoders that pool by the mean or by the first token can be used.")
+        raise ModelError(f"{name} pools its tokens by {mode!r}; encoders that pool by the mean, the first or the last token can be used.")
     return POOLINGS[mode]
 
 
@@ -81,14 +84,19 @@ def _from_hub(name: str) -> Path | None:
 
 
 def embed_rows(hidden: Tensor, mask: Tensor | None, *, pooling: Pooling = "mean") -> Tensor:
-    """Hidden states ``(n_rows, width, hidden)`` to float32 ``(n_rows, hidden)`` of length 1.
+    """Hidden states ``(n_rows, width, hidden)`` to float32 ``(n_rows, hidden)`` of length 1 (float64 stays).
 
     Pools as sentence-transformers does: the mean over every token that is not padding, special tokens included, or
-    the first token. ``mask`` is ``(n_rows, width)``; None means that no row has padding.
+    the first or last token. ``mask`` is ``(n_rows, width)``; None means that no row has padding.
     """
-    hidden = hidden.float()
+    hidden = full(hidden)
     if pooling == "first":
         pooled = hidden[:, 0]
+    elif pooling == "last":
+        # Wherever the padding stands: where the text ends is where the last True is.
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        last = places[-1:] if mask is None else (places * mask).amax(dim=1)
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
     elif mask is None:
         pooled = hidden.mean(dim=1)
     else:

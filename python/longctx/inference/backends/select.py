@@ -131,13 +131,15 @@ class BackendOpener:
         return opened[choice] if choice.backend == "openvino" else self._open_one(choice, readout)
 
     def _openable(self, options: list[Choice], readout: Readout) -> dict[Choice, Backend]:
-        """Leave out what cannot run this model; torch always can."""
+        """Leave out what cannot run this model; torch always can. Where nothing is left, the reason of the last is the error."""
         opened: dict[Choice, Backend] = {}
         for choice in options:
             try:
                 opened[choice] = self._trial(choice, readout)
             except ModelError as error:
                 logger.info("%s is left out: %s", choice, error)
+                if choice == options[-1] and not opened:
+                    raise
         return opened
 
     def _trial(self, choice: Choice, readout: Readout) -> Backend:

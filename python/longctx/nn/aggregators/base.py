@@ -50,7 +50,7 @@ class Aggregator(FullPrecision, ABC):
         return (self.weights(states, mask, fresh_tokens) * states).sum(dim=1)
 
     def alone(self, states: Tensor) -> Tensor:
-        """Say what each chunk would as the only one, float32, in the shape of ``states``."""
+        """Say what each chunk would as the only one, float32 ``(n_documents, n_chunks, n_values)``; here ``states`` are the values."""
         return full(states)
 
 

@@ -29,13 +29,14 @@ class _Layer(nn.Module):
 
     def read(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Labels after they read the document, ``(n_documents, n_labels, hidden)``."""
-        labels = labels + self.dropout(self.to_document(self.norms[1](labels), memory, mask))
+        asked = self.norms[1](labels).expand(len(memory), -1, -1)
+        labels = labels + self.dropout(self.to_document(asked, memory, mask))
         thought: Tensor = self.feed_forward(self.norms[2](labels))
         return labels + thought
 
     def shares(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """How much of each chunk each label reads, ``(n_documents, n_labels, n_chunks)``."""
-        return self.to_document.shares(self.norms[1](labels), memory, mask)
+        return self.to_document.shares(self.norms[1](labels).expand(len(memory), -1, -1), memory, mask)
 
 
 class LabelAttention(LearnedAggregator):
@@ -77,7 +78,7 @@ class LabelAttention(LearnedAggregator):
         del fresh_tokens
         with exact(states):
             memory = self._memory(states, mask)
-            labels = self._start(len(states))
+            labels = self._start()
             *earlier, last = self._layers()
             for layer in earlier:
                 labels = layer.read(layer.ask(labels), memory, mask)
@@ -88,7 +89,7 @@ class LabelAttention(LearnedAggregator):
         del fresh_tokens
         with exact(states):
             memory = self._memory(states, mask)
-            labels = self._start(len(states))
+            labels = self._start()
             for layer in self._layers():
                 labels = layer.read(layer.ask(labels), memory, mask)
             decided: Tensor = self.last_norm(labels)
@@ -97,8 +98,9 @@ class LabelAttention(LearnedAggregator):
     def _layers(self) -> list[_Layer]:
         return cast(list[_Layer], list(self.layers))
 
-    def _start(self, n_documents: int) -> Tensor:
-        return self.queries.weight.unsqueeze(0).expand(n_documents, -1, -1)
+    def _start(self) -> Tensor:
+        """``(1, n_labels, hidden)``: what labels make of each other before they read is the same for all documents, and done once."""
+        return self.queries.weight.unsqueeze(0)
 
     def _memory(self, states: Tensor, mask: Tensor) -> Tensor:
         memory: Tensor = self.memory_norm(clean(states, mask))

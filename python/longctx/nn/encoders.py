@@ -1,0 +1,123 @@
+"""Encoders for models that are trained: any ``AutoModel``, without what only its own head needs."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from longctx.errors import ModelError, ModelLoadError, one_line
+from longctx.nn.checkpoints import HEAD_SUFFIX, Checkpoint, load_encoder_checkpoint, quiet_transformers
+from longctx.nn.embedding import Pooling, minilm_folder
+
+PACKAGED = "minilm"
+"""Name of the encoder that the extra ``longctx[minilm]`` brings."""
+NOT_OURS = ("auto_map", "quantization_config", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype")
+"""Settings in a saved configuration that may not choose code, kernels or precision."""
+
+
+def load_encoder(encoder: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> tuple[Checkpoint, dict[str, Any]]:
+    """Load an encoder and the configuration that builds it again.
+
+    Args:
+        encoder: "minilm" (packaged), a folder, a hub id, a loaded transformers model, or ``(model, tokenizer)``.
+        tokenizer: instead of the encoder's own.
+        dtype: precision to load files in.
+
+    Raises:
+        ModelLoadError: it cannot be found or read.
+        ModelError: it has no token states to read.
+    """
+    if isinstance(encoder, (str, Path)):
+        encoder = minilm_folder() if str(encoder) == PACKAGED else encoder
+    checkpoint = load_encoder_checkpoint(encoder, tokenizer, dtype=dtype)
+    whole = checkpoint.model
+    part = reading_part(whole)
+    settings = {key: value for key, value in whole.config.to_dict().items() if key not in NOT_OURS}
+    return replace(checkpoint, model=part), settings
+
+
+def reading_part(model: Any) -> Any:
+    """Strip heads, decoders and poolers: what is left gives token states ``(n_rows, width, hidden)`` and nothing that is not trained.
+
+    Raises:
+        ModelError: nothing is left.
+    """
+    if type(model).__name__.endswith(HEAD_SUFFIX):
+        model = getattr(model, model.base_model_prefix)
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    if "input_ids" not in inspect.signature(model.forward).parameters:
+        raise ModelError(f"{type(model).__name__} does not read token ids; give a text encoder.")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return _prepared(model)
+
+
+def build_encoder(settings: dict[str, Any], name: str) -> Any:
+    """Build an encoder from its configuration, with weights that are still to be loaded. Code from a checkpoint is never run.
+
+    Raises:
+        ModelLoadError: this transformers does not know it.
+    """
+    allowed = {key: value for key, value in settings.items() if key not in NOT_OURS}
+    try:
+        with quiet_transformers():
+            config = AutoConfig.for_model(**allowed)
+            return reading_part(AutoModel.from_config(config, trust_remote_code=False))
+    except Exception as error:  # transformers raises whatever a damaged config makes it stumble over
+        raise ModelLoadError(f"{name}: its encoder cannot be built from config.json: {one_line(error)}") from error
+
+
+def default_pooling(checkpoint: Checkpoint) -> Pooling:
+    """Take the last token where each sees only those before it, else what the checkpoint says of itself."""
+    return "last" if is_causal(checkpoint.model) else checkpoint.pooling
+
+
+def is_causal(model: Any) -> bool:
+    """Find out whether a token's state knows nothing of the tokens behind it, by changing the last of three."""
+    n_ids = model.get_input_embeddings().num_embeddings
+    device = next(model.parameters()).device
+    rows = torch.tensor([[n_ids - 1, n_ids - 2, n_ids - 1], [n_ids - 1, n_ids - 2, n_ids - 2]], device=device)
+    was_training = model.training
+    with torch.inference_mode():
+        states = model.eval()(input_ids=rows).last_hidden_state
+    model.train(was_training)
+    return bool(torch.equal(states[0, :2], states[1, :2]))
+
+
+def hidden_size(model: Any) -> int:
+    """Width of the token states."""
+    config = model.config
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        if isinstance(getattr(config, name, None), int):
+            return int(getattr(config, name))
+    raise ModelError(f"{type(model).__name__} does not say how wide its states are; its config has no hidden_size.")
+
+
+def _prepared(model: Any) -> Any:
+    config = model.config
+    if config.model_type == "big_bird":
+        # Its sparse attention turns itself off at the first short row and stays off, so a result would depend on what was read before.
+        model.set_attention_type("original_full")
+    if config.model_type == "longformer":
+        model.register_forward_pre_hook(_attend_globally, with_kwargs=True)
+    if getattr(config, "pad_token_id", None) is None and is_causal(model):
+        config.pad_token_id = 0  # any id will do: what stands behind a row is seen by none of its tokens, and masked
+    return model
+
+
+def _attend_globally(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let the first token see all others and be seen by them, as Longformer's own classifier does (Beltagy et al. 2020)."""
+    del model
+    ids: Tensor = kwargs["input_ids"]
+    if kwargs.get("global_attention_mask") is None:
+        marks = torch.zeros_like(ids)
+        marks[:, 0] = 1
+        kwargs = {**kwargs, "global_attention_mask": marks}
+    return args, kwargs
