@@ -1,0 +1,1 @@
+"""Learning from labelled documents: what a model said about them, how good that is, and beside what."""
