@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longctx.errors import ConfigError
 from longctx.learn.extras import train_extra
 from longctx.learn.metrics import flat_metrics, is_constant
 from longctx.learn.outcome import Outcome
@@ -47,8 +48,10 @@ def resampled_metrics(outcome: Outcome, *, n_resamples: int = 1000, seed: int = 
     Returns:
         accuracy, macro_f1 and micro_f1, or mae, rmse and pearson: float64 ``(n_resamples,)``, NaN where one is not defined.
     """
+    if n_resamples < 1:
+        raise ConfigError(f"n_resamples={n_resamples} is not allowed; use at least 1, and 1000 for intervals")
     measure = _ValueMeasure(outcome) if outcome.problem == "regression" else _LabelMeasure(outcome)
-    parts = [measure(weights) for weights in _weights(outcome.n_documents, n_resamples=n_resamples, seed=seed)]
+    parts = [measure(weights) for weights in resample_weights(outcome.n_documents, n_resamples=n_resamples, seed=seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -75,7 +78,7 @@ def _intervals(estimates: Mapping[str, float], resamples: Resamples) -> dict[str
     return found
 
 
-def _weights(n_documents: int, *, n_resamples: int, seed: int) -> Iterator[Values]:
+def resample_weights(n_documents: int, *, n_resamples: int, seed: int) -> Iterator[Values]:
     """Give how often each resample has each document: float64 ``(some resamples, n_documents)``, rows sum to ``n_documents``."""
     rng = np.random.default_rng(seed)
     most = max(1, _BATCH_CELLS // n_documents)

@@ -67,12 +67,11 @@ def all_metrics(outcome: Outcome) -> dict[str, float | None]:
     if outcome.problem == "regression":
         return _value_means(outcome)
     if outcome.problem == "single_label":
-        return dict(flat_metrics(outcome))
+        return {**flat_metrics(outcome)}
     with train_extra():
         from sklearn.metrics import label_ranking_average_precision_score
-    return flat_metrics(outcome) | {
-        "label_ranking_average_precision": float(label_ranking_average_precision_score(outcome.truth, outcome.scores))
-    }
+    ranked = float(label_ranking_average_precision_score(outcome.truth, outcome.scores))
+    return {**flat_metrics(outcome), "label_ranking_average_precision": ranked}
 
 
 def per_class(outcome: Outcome) -> dict[str, dict[str, float | None]]:
@@ -84,9 +83,9 @@ def per_class(outcome: Outcome) -> dict[str, dict[str, float | None]]:
     if outcome.problem == "single_label":
         labels = np.arange(len(outcome.labels))
     precision, recall, f1, support = _scores(truth, decisions, labels, average=None)
-    columns = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
     names = ("precision", "recall", "f1", "support")
-    return {label: dict(zip(names, column, strict=True)) for label, column in zip(outcome.labels, columns, strict=True)}
+    rows = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    return {label: dict(zip(names, row, strict=True)) for label, row in zip(outcome.labels, rows, strict=True)}
 
 
 def calibration(outcome: Outcome) -> Calibration | None:

@@ -60,14 +60,16 @@ class Outcome:
     def decisions(self) -> NDArray[Any]:
         """What the scores say, in the form of ``truth``: the most probable class, labels from 0.5 on, or the values."""
         if self.problem == "single_label":
-            return self.scores.argmax(axis=1)
-        return self.scores >= THRESHOLD if self.problem == "multi_label" else self.scores.astype(np.float64)
+            return np.asarray(self.scores.argmax(axis=1))
+        if self.problem == "multi_label":
+            return np.asarray(self.scores >= THRESHOLD)
+        return self.scores.astype(np.float64)
 
     @cached_property
     def is_right(self) -> NDArray[np.bool_]:
         """Bool ``(n_documents,)``: the class is right, or all labels are; no question for regression."""
-        right: NDArray[np.bool_] = self.decisions == self.truth
-        return right if right.ndim == 1 else right.all(axis=1)
+        right = np.equal(self.decisions, self.truth).reshape(self.n_documents, -1)
+        return np.asarray(right.all(axis=1))
 
     def where(self, chosen: NDArray[np.bool_]) -> Outcome:
         """Keep the documents at which ``chosen``, bool ``(n_documents,)``, is true."""

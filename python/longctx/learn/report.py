@@ -108,7 +108,7 @@ class Report:
         beside = "".join(
             f"; {name}: {ours} {control[ours]:.3f}" for name, control in self.controls.items() if control.get(ours) is not None
         )
-        return f"Report({self.title}: {self.n_documents:,} documents; {shown}{beside})"
+        return f"Report({self.title!r}: {self.n_documents:,} documents; {shown}{beside})"
 
     def _repr_html_(self) -> str:
         from longctx.learn.report_pages import notebook_html
