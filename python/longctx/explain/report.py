@@ -22,7 +22,8 @@ STYLE = """
 .lc details{border:1px solid #ccc;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}
 .lc summary{cursor:pointer}
 .lc .bar{display:inline-block;height:.7em;background:#2f6fb5;vertical-align:middle;margin-right:.5em}
-.lc table{border-collapse:collapse;margin:.5rem 0}.lc td{padding:.1rem .7rem .1rem 0;vertical-align:middle}
+.lc table{border-collapse:collapse;margin:.5rem 0}.lc td,.lc th{padding:.1rem .7rem .1rem 0;vertical-align:middle;text-align:left}
+.lc figure{margin:1rem 0}.lc img{max-width:100%}
 .lc .text{white-space:pre-wrap;overflow-wrap:anywhere;border-top:1px solid #ddd;padding-top:.5rem}
 .lc .unread{background:#eee;color:#555;font-style:italic;display:block;padding:.1rem .4rem;border-left:4px solid #b00}
 .lc .warn{color:#b00;font-weight:600}
@@ -32,10 +33,7 @@ STYLE = """
 
 def page_html(predictions: Predictions) -> str:
     """Build a whole page with every document."""
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    body = _body(predictions, n_shown=len(predictions))
-    return f'<!doctype html><html lang="en"><head>{head}{policy}<title>longctx report</title></head><body>{body}</body></html>'
+    return page(_body(predictions, n_shown=len(predictions)), title="longctx report")
 
 
 def notebook_html(predictions: Predictions) -> str:
@@ -47,7 +45,20 @@ def _body(predictions: Predictions, *, n_shown: int) -> str:
     documents = "".join(_document(i, predictions[i]) for i in range(min(n_shown, len(predictions))))
     n_hidden = len(predictions) - n_shown
     more = f"<p>{n_hidden:,} more documents: use to_html().</p>" if n_hidden > 0 else ""
-    return f'<style>{STYLE}</style><div class="lc"><p>{escape(repr(predictions))}</p>{documents}{more}</div>'
+    return styled(f"<p>{escape(repr(predictions))}</p>{documents}{more}")
+
+
+def page(body: str, *, title: str) -> str:
+    """Put a body of :func:`styled` on a page that loads nothing and runs nothing; its pictures are part of it."""
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    rules = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
+    return f'<!doctype html><html lang="en"><head>{head}{policy}<title>{escape(title)}</title></head><body>{body}</body></html>'
+
+
+def styled(content: str) -> str:
+    """Give HTML the style of all reports, for a page or a notebook cell."""
+    return f'<style>{STYLE}</style><div class="lc">{content}</div>'
 
 
 def _document(index: int, prediction: Prediction) -> str:
