@@ -1,0 +1,1 @@
+"""Learning: labelled data, training, evaluation and its report."""
