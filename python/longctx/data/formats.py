@@ -21,7 +21,9 @@ _MAX_CSV_FIELD_CHARS = 2**31 - 1  # the largest that fits a C long on every plat
 
 
 def read_text(source: Source, columns: Columns) -> Iterator[SourceDocument]:
-    """Read a file that is one document, whatever the columns."""
+    """Read a file that is one document, whatever the columns; it has no label."""
+    if columns.label is not None:
+        raise source.error(f"a text file has no column {columns.label!r}; give .jsonl, .jsonl.gz, .csv, .tsv or .parquet")
     with reading(source), source.open() as file:
         text = decode_utf8(file.read(), source)
     yield SourceDocument(source.name, text, source.name)
@@ -60,9 +62,11 @@ def read_parquet(source: Source, columns: Columns) -> Iterator[SourceDocument]:
         for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns.names):
             texts = batch.column(columns.text)
             ids = None if columns.id is None else batch.column(columns.id)
+            labels = None if columns.label is None else batch.column(columns.label)
             for i in range(batch.num_rows):
                 identity = None if ids is None else _required_id(ids[i].as_py(), source, row=row)
-                yield make_document(texts[i].as_py(), identity, source, row=row)
+                label = None if labels is None else labels[i].as_py()
+                yield make_document(texts[i].as_py(), identity, source, row=row, label=label)
                 row += 1
 
 
@@ -96,7 +100,8 @@ def _documents_of_lines(file: Iterable[bytes], source: Source, columns: Columns)
         for name in columns.names:
             check_column(name, record, source, line=line)
         identity = None if columns.id is None else _required_id(record[columns.id], source, line=line)
-        document = make_document(record[columns.text], identity, source, row=row, line=line)
+        label = None if columns.label is None else record[columns.label]
+        document = make_document(record[columns.text], identity, source, row=row, line=line, label=label)
         if "\\u" in text:
             _check_surrogates(document, source, line=line)
         yield document
@@ -118,7 +123,8 @@ def _parse_object(text: str, source: Source, *, line: int) -> dict[str, Any]:
 
 def _check_surrogates(document: SourceDocument, source: Source, *, line: int) -> None:
     """JSON may escape half of a surrogate pair, which is no character and cannot be written as UTF-8."""
-    for value in (document.text, document.id):
+    labels = document.label if isinstance(document.label, list) else [document.label]
+    for value in (document.text, document.id, *(label for label in labels if isinstance(label, str))):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -154,12 +160,14 @@ def _documents_of_records(
 ) -> Iterator[SourceDocument]:
     text_at = header.index(columns.text)
     id_at = None if columns.id is None else header.index(columns.id)
+    label_at = None if columns.label is None else header.index(columns.label)
     for row, record in enumerate(records):
         if len(record) != len(header):
             problem = f"{len(record)} fields where the header has {len(header)}"
             raise source.error(problem, line=reader.line_num)
         identity = None if id_at is None else record[id_at]
-        yield make_document(record[text_at], identity, source, row=row)
+        label = None if label_at is None else record[label_at]
+        yield make_document(record[text_at], identity, source, row=row, label=label)
 
 
 def _required_id(value: object, source: Source, *, line: int | None = None, row: int | None = None) -> object:

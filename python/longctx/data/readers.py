@@ -56,6 +56,7 @@ def read_documents(
     *,
     text: str = "text",
     id: str | None = None,
+    label: str | None = None,
     format: InputFormat | str = InputFormat.AUTO,
 ) -> Iterator[SourceDocument]:
     """Read documents in the order of the inputs.
@@ -68,6 +69,7 @@ def read_documents(
         inputs: one path or several.
         text: the column that holds the documents, in files with columns.
         id: the column that holds their ids; None = path and row number.
+        label: the column that holds their labels, given on as they are; None = there are none. A text file cannot have any.
         format: how to read every file; "auto" goes by each file's name, and reads standard input as text.
 
     Raises:
@@ -83,7 +85,7 @@ def read_documents(
     for name in names:
         if name != STANDARD_INPUT:
             _mode_of(Path(name))
-    return _read_all(names, Columns(text, id), _known_format(format))
+    return _read_all(names, Columns(text, id, label), _known_format(format))
 
 
 def _read_all(names: Sequence[str], columns: Columns, format: InputFormat) -> Iterator[SourceDocument]:

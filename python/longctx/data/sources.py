@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from longctx.errors import ReadError
 
@@ -25,12 +25,14 @@ class SourceDocument:
         text: the document, with the line ends it had.
         source: path of the file it came from; ``-`` for standard input.
         row: number of its record in the file, from 0; None where the file is the document.
+        label: value of the label column as the file has it; None where none was asked for.
     """
 
     id: str
     text: str
     source: str
     row: int | None = None
+    label: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns that hold the text and, unless None, the id."""
+    """Names of the columns that hold the text and, unless None, the id and the label."""
 
     text: str
     id: str | None
+    label: str | None = None
 
     @property
     def names(self) -> list[str]:
         """The columns to read, each once."""
-        return list(dict.fromkeys(name for name in (self.text, self.id) if name is not None))
+        return list(dict.fromkeys(name for name in (self.text, self.id, self.label) if name is not None))
 
 
 def shown(name: str) -> str:
@@ -101,16 +104,18 @@ def check_column(name: str, available: Iterable[str], source: Source, *, line: i
     raise source.error(f"{problem}; available columns: {known}", line=line)
 
 
-def make_document(text: object, identity: object, source: Source, *, row: int, line: int | None = None) -> SourceDocument:
+def make_document(
+    text: object, identity: object, source: Source, *, row: int, line: int | None = None, label: object = None
+) -> SourceDocument:
     """Make a document out of a table. ``identity`` is None where no id column was asked for."""
     if not isinstance(text, str):
         raise source.error(f"the text is {_kind(text)}, not a string", line=line, row=None if line else row)
     if identity is None:
-        return SourceDocument(f"{source.name}#{row}", text, source.name, row)
+        return SourceDocument(f"{source.name}#{row}", text, source.name, row, label)
     if isinstance(identity, bool) or not isinstance(identity, str | int):
         problem = f"the id is {_kind(identity)}; it must be a string or a whole number"
         raise source.error(problem, line=line, row=None if line else row)
-    return SourceDocument(str(identity), text, source.name, row)
+    return SourceDocument(str(identity), text, source.name, row, label)
 
 
 def grouped(documents: Iterable[SourceDocument], *, max_documents: int = 256, max_chars: int = 4_000_000) -> Iterator[list[SourceDocument]]:
