@@ -214,7 +214,7 @@ class LongDocumentClassifier:
 
     @property
     def problem(self) -> str:
-        """"single_label", "multi_label" or "regression"."""
+        """What is decided: "single_label", "multi_label" or "regression"."""
         return self._task.problem
 
     def __call__(self, documents: Any) -> Predictions:

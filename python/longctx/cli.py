@@ -175,7 +175,7 @@ def doctor(
     examination.show(examination.examine(), form="json" if as_json else "table")
 
 
-app.command(epilog="Example: longctx train train.jsonl --encoder minilm --freeze-encoder --aggregator attention --out model/")(cli_learn.train)
+app.command(epilog="Example: longctx train train.jsonl --encoder minilm --freeze-encoder --out model/")(cli_learn.train)
 app.command(epilog="Example: longctx evaluate model/ test.jsonl --train train.jsonl --json report.json")(cli_learn.evaluate)
 
 

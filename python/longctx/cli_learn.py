@@ -35,14 +35,20 @@ def train(
     problem: Annotated[
         Literal["auto", "single_label", "multi_label", "regression"], typer.Option(help="auto goes by the labels.")
     ] = "auto",
-    validation: Annotated[list[Path] | None, typer.Option(help="More labelled documents, judged after every epoch; the best epoch is kept.")] = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="More labelled documents, judged after every epoch; the best epoch is kept.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Length of a row; without it, what the encoder allows.")] = None,
     overlap_tokens: Annotated[int | None, typer.Option(help="Tokens that neighbouring chunks share.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the documents.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Documents of a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="At its peak.")] = None,
-    class_weights: Annotated[Literal["none", "balanced"], typer.Option(help="balanced: rare classes count as much as common ones.")] = "none",
-    checkpoints: Annotated[Path | None, typer.Option(help="Folder for a checkpoint an epoch; a training that stopped goes on from the last.")] = None,
+    class_weights: Annotated[
+        Literal["none", "balanced"], typer.Option(help="balanced: rare classes count as much as common ones.")
+    ] = "none",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for a checkpoint an epoch; a training that stopped goes on from the last.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Train a model on documents of any length and save it. Progress is told on standard error."""
@@ -53,10 +59,21 @@ def train(
     judged = None if validation is None else read_labelled(list(validation), text=text, label=label, name="validation")
     settings = _given(num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=learning_rate)
     settings["seed"] = seed
-    model = _new_model(documents, label, problem, encoder, aggregator=aggregator, max_tokens=max_tokens, overlap_tokens=overlap_tokens, seed=seed)
+    model = _new_model(
+        documents, label, problem, encoder, aggregator=aggregator, max_tokens=max_tokens, overlap_tokens=overlap_tokens, seed=seed
+    )
     with TemporaryDirectory() as scratch:
         folder = scratch if checkpoints is None else checkpoints
-        _train(model, documents, judged, folder, settings, freeze_encoder=freeze_encoder, class_weights=class_weights, resumes=checkpoints is not None)
+        _train(
+            model,
+            documents,
+            judged,
+            folder,
+            settings,
+            freeze_encoder=freeze_encoder,
+            class_weights=class_weights,
+            resumes=checkpoints is not None,
+        )
     model.save_pretrained(out)
     say(f"trained on {len(documents):,} documents -> {out}")
 

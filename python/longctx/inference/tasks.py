@@ -147,7 +147,7 @@ def trained_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner:
 
 
 def long_document_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_runner: MakeRunner, aggregate: str | Aggregator) -> Task:
-    """A ``LongDocumentModel``, which was trained with its own aggregator."""
+    """Decide as a ``LongDocumentModel`` does, which was trained with its own aggregator."""
     model = checkpoint.decider
     if model is None:
         raise ModelError(f"{checkpoint.name} is no LongDocumentModel.")

@@ -70,11 +70,11 @@ class _Judge:
         self._truth = self._encoded(test)
 
     def outcome(self) -> Outcome:
-        """What the model says."""
+        """Ask the model."""
         return self._told_by(self._classifier)
 
     def controls(self, train: LabelledDocuments) -> dict[str, Outcome]:
-        """What the controls say."""
+        """Fit and ask the controls."""
         truth = self._encoded(train)
         given = {"problem": self._classifier.problem, "seed": self._seed, "n_labels": len(self._classifier.labels)}
         words = tfidf_control(train.texts, truth, self._test.texts, **given)

@@ -78,7 +78,7 @@ class GradientCache:
 
 
 def random_state(device: torch.device) -> RandomState:
-    """The state of torch's random numbers on the host and on ``device``."""
+    """Read the state of torch's random numbers on the host and on ``device``."""
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 

@@ -60,7 +60,9 @@ def class_weights(asked: ClassWeights, truth: NDArray[Any], labels: tuple[str, .
     if not isinstance(asked, Mapping):
         raise ConfigError(f"class_weights={asked!r}: use 'balanced', {{label: weight}} or None.")
     unknown = sorted(set(asked) - set(labels))
-    wrong = [weight for weight in asked.values() if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf]
+    wrong = [
+        weight for weight in asked.values() if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf
+    ]
     if unknown or wrong:
         raise ConfigError(f"class_weights holds {(unknown or wrong)[0]!r}; give labels of the model with numbers over 0.")
     return torch.tensor([float(asked.get(label, 1.0)) for label in labels])

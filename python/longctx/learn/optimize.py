@@ -18,9 +18,15 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def parameter_groups(
-    model: LongDocumentModel, *, learning_rate: float, head_learning_rate: float | None, layer_decay: float | None, weight_decay: float, decays: set[str]
+    model: LongDocumentModel,
+    *,
+    learning_rate: float,
+    head_learning_rate: float | None,
+    layer_decay: float | None,
+    weight_decay: float,
+    decays: set[str],
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer, one for each learning rate with and without weight decay.
+    """Make groups for an optimizer, one for each learning rate with and without weight decay.
 
     Args:
         model: only weights that require a gradient are taken.
@@ -48,7 +54,7 @@ def parameter_groups(
 
 
 def _layer(name: str) -> int:
-    """Number of the layer a weight is in; -1 for embeddings and what else stands before the first."""
+    """Read the number of the layer a weight is in; -1 for embeddings and what else stands before the first."""
     found = _LAYER.search(name)
     return int(found.group(1)) if found else -1
 

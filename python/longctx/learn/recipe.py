@@ -13,7 +13,7 @@ HEAD_LEARNING_RATE = 1e-3
 
 
 def training_arguments(folder: str | Path, *, freeze_encoder: bool, seed: int = 0, **changes: Any) -> transformers.TrainingArguments:
-    """Settings for a training with a frozen encoder, which takes seconds and many epochs, or of everything, which takes few.
+    """Give settings for a frozen encoder, which takes seconds and many epochs, or for training everything, which takes few.
 
     Args:
         folder: for checkpoints.
@@ -46,7 +46,11 @@ class TellProgress(transformers.TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **options: Any) -> None:
         """As transformers calls it."""
         del control, options
-        told = {name: value for name, value in (logs or {}).items() if name in {"loss", "eval_loss", "eval_accuracy", "eval_macro_f1", "eval_mae"}}
+        told = {
+            name: value
+            for name, value in (logs or {}).items()
+            if name in {"loss", "eval_loss", "eval_accuracy", "eval_macro_f1", "eval_mae"}
+        }
         if told and state.is_world_process_zero:
             numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in told.items())
             print(f"epoch {state.epoch or 0:.1f} of {args.num_train_epochs:g}: {numbers}", file=sys.stderr, flush=True)

@@ -71,7 +71,14 @@ def _fingerprint(model: LongDocumentModel, texts: Sequence[str], chunker: Chunke
     config, spec = model.config, find(model.tokenizer)
     window = {**chunker.__getstate__()["_options"], "threads": None}
     return fingerprint(
-        VERSION, digest.hexdigest(), model_fingerprint(model.encoder), spec.definition, window, config.pooling, config.states, str(model.device.type)
+        VERSION,
+        digest.hexdigest(),
+        model_fingerprint(model.encoder),
+        spec.definition,
+        window,
+        config.pooling,
+        config.states,
+        str(model.device.type),
     )
 
 

@@ -108,7 +108,9 @@ class Trainer(transformers.Trainer):
         self._layer_decay = layer_decay
         self._head_rate = head_learning_rate
         self._epsilon = adversarial_epsilon
-        self._labelled = {name: self._read(model, data, name) for name, data in (("train", train), ("validation", validation)) if data is not None}
+        self._labelled = {
+            name: self._read(model, data, name) for name, data in (("train", train), ("validation", validation)) if data is not None
+        }
         if freeze_encoder:
             model.encoder.requires_grad_(requires_grad=False)
             if not args.use_cpu:
@@ -139,9 +141,7 @@ class Trainer(transformers.Trainer):
             sum_of_gradients(self._own(model), self._mean_over_processes)
         return loss
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Mean loss over the documents, with class weights and label smoothing."""
         del num_items_in_batch
         values = model(inputs["documents"], token_budget=self._token_budget)
@@ -240,7 +240,9 @@ class Trainer(transformers.Trainer):
         is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if is_sharded:  # weights are only together inside the wrapped model's own forward pass
             if self._gradient_cache is True:
-                raise ConfigError("gradient_cache=True cannot go with FSDP or DeepSpeed; use 'auto' or False, and fewer documents at a time.")
+                raise ConfigError(
+                    "gradient_cache=True cannot go with FSDP or DeepSpeed; use 'auto' or False, and fewer documents at a time."
+                )
             return False
         return self._gradient_cache is True or self._reduces_itself or int(inputs["documents"].lengths.sum()) > self._token_budget
 
@@ -268,7 +270,7 @@ class Trainer(transformers.Trainer):
         return own
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """A checkpoint is a saved model. One with adapters also holds them as they are, to go on from."""
+        """Write a checkpoint, which is a saved model. One with adapters also holds them as they are, to go on from."""
         folder = Path(output_dir if output_dir is not None else str(self.args.output_dir))
         if not self.args.should_save:
             return
@@ -329,11 +331,13 @@ def _begin_with_usual(model: LongDocumentModel, truth: Any) -> None:
 
 
 def _metrics(model: LongDocumentModel, predicted: Any) -> dict[str, float]:
-    """What is logged in training for the validation documents."""
+    """Give what is logged in training for the validation documents."""
     config = model.config
     values = torch.from_numpy(np.asarray(predicted.predictions, np.float32))
     truth = np.asarray(predicted.label_ids)
     if config.problem == "multi_label":
         truth = truth > 0.5  # noqa: PLR2004 - floats that are 0 or 1
     scores = probabilities(values, config.problem).numpy()
-    return flat_metrics(Outcome(config.problem, config.labels, scores, truth.astype(np.float64) if config.problem == "regression" else truth))
+    return flat_metrics(
+        Outcome(config.problem, config.labels, scores, truth.astype(np.float64) if config.problem == "regression" else truth)
+    )

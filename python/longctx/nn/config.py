@@ -70,7 +70,7 @@ class LongDocumentConfig:
         return {"model_type": MODEL_TYPE, "architectures": [ARCHITECTURE], "id2label": dict(enumerate(self.labels)), **own}
 
     def to_json_string(self) -> str:
-        """The text of ``config.json``; loggers of transformers ask for it too."""
+        """Write the text of ``config.json``; loggers of transformers ask for it too."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -85,7 +85,9 @@ class LongDocumentConfig:
         try:
             return cls(**{**given, "labels": tuple(given["labels"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelLoadError(f"{name}: its config.json is not one of a saved LongDocumentModel ({error!r}); save the model again.") from error
+            raise ModelLoadError(
+                f"{name}: its config.json is not one of a saved LongDocumentModel ({error!r}); save the model again."
+            ) from error
 
 
 def _one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -100,7 +102,9 @@ def _check_labels(labels: tuple[str, ...], problem: Problem) -> None:
     if repeated:
         raise ConfigError(f"labels repeats {', '.join(map(repr, repeated[:5]))}; give each label once.")
     if problem == "single_label" and len(labels) < 2:  # noqa: PLR2004 - one label has nothing to be chosen from
-        raise ConfigError(f"labels={list(labels)!r}: one label leaves nothing to choose; give two, or problem='multi_label' or 'regression'.")
+        raise ConfigError(
+            f"labels={list(labels)!r}: one label leaves nothing to choose; give two, or problem='multi_label' or 'regression'."
+        )
 
 
 def probabilities(values: Tensor, problem: Problem) -> Tensor:

@@ -86,7 +86,9 @@ class LongDocumentModel(nn.Module):
         self._spec: TokenizerSpec = find(tokenizer)
         self._scale = math.sqrt(hidden)
         if config.states == "tokens" and not isinstance(self.aggregator, LearnedAggregator):
-            raise ConfigError(f"states='tokens' with aggregator={config.aggregator!r}: tokens need one that learns, like 'label_attention'.")
+            raise ConfigError(
+                f"states='tokens' with aggregator={config.aggregator!r}: tokens need one that learns, like 'label_attention'."
+            )
 
     @classmethod
     def from_encoder(
@@ -111,7 +113,7 @@ class LongDocumentModel(nn.Module):
 
         Args:
             encoder: "minilm" (from the extra ``longctx[minilm]``), a folder, a hub id, a loaded transformers model or ``(model,
-                tokenizer)``. Any ``AutoModel``: encoders, long encoders like Longformer, the encoder of T5 and its like, decoder-only models.
+                tokenizer)``. Any ``AutoModel``: encoders, long encoders like Longformer, the encoder of T5, decoder-only models.
             labels: names of the outputs; for a regression, of the values.
             problem: "single_label", "multi_label" or "regression".
             aggregator: a name of ``longctx.nn.aggregators.AGGREGATORS``; "auto" is "attention" for a single label and a regression, and
@@ -175,14 +177,14 @@ class LongDocumentModel(nn.Module):
         return push(self, repo_id, private=private, token=token, commit_message=commit_message)
 
     def chunker(self, **options: Any) -> Chunker:
-        """The chunker whose rows this model reads: int32 ids."""
+        """Give the chunker whose rows this model reads: int32 ids."""
         from longctx.chunking import Chunker
 
         settled = {"max_tokens": self.config.max_tokens, "overlap_tokens": self.config.overlap_tokens, **self.config.chunking}
         return Chunker(self._spec, **{**settled, "dtype": "int32", **options})
 
     def checkpoint(self, tokenizer: Any = None, *, was_loaded: bool = False) -> Checkpoint:
-        """The encoder as the inference engine reads it, with this model to decide."""
+        """Give the encoder as the inference engine reads it, with this model to decide."""
         own = self.tokenizer if tokenizer is None else tokenizer
         longest = max(self.config.max_tokens, model_max_tokens(self.encoder, own))
         return Checkpoint(self.encoder, own, self.name, "long_document", longest, self.config.pooling, was_loaded, self)
@@ -259,7 +261,7 @@ class LongDocumentModel(nn.Module):
         return self._scale
 
     def extra_repr(self) -> str:
-        """What torch shows of it, beside its parts."""
+        """Tell torch what to show of it, beside its parts."""
         config = self.config
         return f"{config.problem}, {config.n_labels} labels, rows of {config.max_tokens} tokens, overlap {config.overlap_tokens}"
 

@@ -93,7 +93,7 @@ def load_saved(config: LongDocumentConfig, name: str, *, dtype: torch.dtype) -> 
 
 
 def model_card(model: LongDocumentModel) -> str:
-    """What the hub shows: how to use the model, what it is, and the measured report."""
+    """Write what the hub shows: how to use the model, what it is, and the measured report."""
     config = model.config
     lines = [
         "---",
@@ -145,7 +145,7 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 
 def _tokenizer_config(spec: TokenizerSpec) -> dict[str, Any]:
-    """What ``find`` reads beside a definition, in the words of transformers."""
+    """Write what ``find`` reads beside a definition, in the words of transformers."""
     from tokenizers import Tokenizer
 
     inputs = ["input_ids", *(["token_type_ids"] if spec.has_token_type_ids else []), "attention_mask"]
@@ -161,7 +161,7 @@ def _tokenizer_config(spec: TokenizerSpec) -> dict[str, Any]:
 
 
 def _file(name: str, file: str) -> Path | None:
-    """A file of a folder or hub id; None where there is none."""
+    """Find a file of a folder or hub id; None where there is none."""
     folder = Path(name).expanduser()
     try:
         if folder.is_dir():
@@ -171,6 +171,10 @@ def _file(name: str, file: str) -> Path | None:
     except OSError:  # a name that is too long: no folder
         return None
     found = cached_file(
-        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False
+        name,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
     )
     return None if found is None else Path(found)
