@@ -20,6 +20,7 @@ from longctx.inference.packing import PackedBackend, pack_backend
 from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, long_document_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
+from longctx.nn.config import Problem
 from longctx.nn.embedding import minilm_folder
 from longctx.results import Label, Prediction, Predictions
 from longctx.tokenizer_files import find
@@ -213,7 +214,7 @@ class LongDocumentClassifier:
         return self._task.labels
 
     @property
-    def problem(self) -> str:
+    def problem(self) -> Problem:
         """What is decided: "single_label", "multi_label" or "regression"."""
         return self._task.problem
 

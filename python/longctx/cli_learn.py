@@ -147,7 +147,7 @@ def _train(
         head_learning_rate=None if freeze_encoder else HEAD_LEARNING_RATE,
         class_weights=None if class_weights == "none" else "balanced",
     )
-    last = get_last_checkpoint(str(folder)) if resumes and Path(folder).is_dir() else None
+    last = get_last_checkpoint(str(folder)) if resumes and Path(folder).is_dir() else None  # type: ignore[no-untyped-call]  # as above
     quiet(trainer).train(resume_from_checkpoint=last)
 
 

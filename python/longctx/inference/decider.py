@@ -47,7 +47,8 @@ class Decider(Aggregator):
     def alone(self, states: Tensor) -> Tensor:
         """Values of each chunk as a document of its own, ``(n_documents, n_chunks, n_labels)``."""
         each = states.flatten(0, 1).unsqueeze(1)
-        return self(each, torch.ones(each.shape[:2], dtype=torch.bool)).unflatten(0, states.shape[:2])
+        values: Tensor = self(each, torch.ones(each.shape[:2], dtype=torch.bool))
+        return values.reshape(*states.shape[:2], -1)
 
     def _in_parts(self, function: Callable[..., Tensor], states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
         device = self.head.weight.device

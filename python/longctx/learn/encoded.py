@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class ChunkDraw:
     def __init__(self, most: int, seed: int) -> None:
         self._most = most
         self._seed = seed
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers of a data loader see it change
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # workers of a data loader see it
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew."""
@@ -53,7 +54,7 @@ class EncodedDocuments(Dataset[Any]):
         truth: ``(n_documents,)`` int64, or ``(n_documents, n_labels)`` float32.
         ids: int32 ``(n_tokens,)``; None where states are given.
         types: int32 ``(n_tokens,)``; None where the encoder takes none.
-        states: float32 ``(n_rows, hidden)`` or ``(n_tokens, hidden)``, perhaps on disk.
+        states: of each document float32 ``(n_chunks, hidden)`` or ``(n_tokens, hidden)``, perhaps on disk.
         per_token: states are those of tokens.
         draw: chooses among a document's chunks; None takes all.
     """
@@ -64,7 +65,7 @@ class EncodedDocuments(Dataset[Any]):
     truth: NDArray[Any]
     ids: NDArray[np.int32] | None = None
     types: NDArray[np.int32] | None = None
-    states: NDArray[np.float32] | None = None
+    states: Sequence[NDArray[np.float32]] | None = None
     per_token: bool = False
     draw: ChunkDraw | None = None
 
@@ -83,13 +84,13 @@ class EncodedDocuments(Dataset[Any]):
         """Give what a training step reads of these documents: "labels", and "documents", a ``DocumentBatch``."""
         rows = [self._rows(document) for document in documents]
         chosen = np.concatenate(rows)
-        states = None if self.states is None else torch.from_numpy(self._take(self.states, chosen, per_token=self.per_token))
+        states = None if self.states is None else self._states(self.states, documents, rows)
         batch = DocumentBatch(
             n_chunks=torch.tensor([len(each) for each in rows]),
             fresh_tokens=torch.from_numpy(self.fresh_tokens[chosen]),
             lengths=torch.from_numpy(self.lengths[chosen]),
-            ids=None if self.ids is None else torch.from_numpy(self._take(self.ids, chosen)),
-            types=None if self.types is None else torch.from_numpy(self._take(self.types, chosen)),
+            ids=None if self.ids is None else torch.from_numpy(self.ids[self._tokens(chosen)]),
+            types=None if self.types is None else torch.from_numpy(self.types[self._tokens(chosen)]),
             states=states,
         )
         # Labels first: transformers takes the size of a batch from the first tensor it finds.
@@ -99,18 +100,25 @@ class EncodedDocuments(Dataset[Any]):
         first, last = int(self.row_starts[document]), int(self.row_starts[document + 1])
         return np.arange(first, last) if self.draw is None else first + self.draw(document, last - first)
 
-    def _take(self, column: NDArray[Any], rows: NDArray[np.int64], *, per_token: bool = True) -> NDArray[Any]:
-        if not per_token:
-            return np.asarray(column[rows])
-        ends = self._token_ends
-        return np.concatenate([column[ends[row] - self.lengths[row] : ends[row]] for row in rows.tolist()])
+    def _states(self, states: Sequence[NDArray[np.float32]], documents: Sequence[int], rows: list[NDArray[np.int64]]) -> torch.Tensor:
+        parts = []
+        for document, chosen in zip(documents, rows, strict=True):
+            first = self.row_starts[document]
+            places = self._tokens(chosen) - self._token_starts[first] if self.per_token else chosen - first
+            parts.append(states[document][places])
+        return torch.from_numpy(np.concatenate(parts))
 
-    @property
-    def _token_ends(self) -> NDArray[np.int64]:
-        ends = self.__dict__.get("ends")
-        if ends is None:
-            ends = self.__dict__["ends"] = np.cumsum(self.lengths)  # frozen: the class may not set it, and it is made once
-        return ends  # type: ignore[no-any-return]
+    def _tokens(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the tokens of these rows, in order."""
+        lengths = self.lengths[rows]
+        before = np.cumsum(lengths) - lengths
+        places: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(self._token_starts[rows] - before, lengths)
+        return places
+
+    @cached_property
+    def _token_starts(self) -> NDArray[np.int64]:
+        starts: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
+        return starts
 
 
 def encode_documents(texts: Iterable[str], truth: NDArray[Any], chunker: Chunker, *, takes_types: bool) -> EncodedDocuments:

@@ -76,7 +76,7 @@ class _Judge:
     def controls(self, train: LabelledDocuments) -> dict[str, Outcome]:
         """Fit and ask the controls."""
         truth = self._encoded(train)
-        given = {"problem": self._classifier.problem, "seed": self._seed, "n_labels": len(self._classifier.labels)}
+        given: dict[str, Any] = {"problem": self._classifier.problem, "seed": self._seed, "n_labels": len(self._classifier.labels)}
         words = tfidf_control(train.texts, truth, self._test.texts, **given)
         return {"first_row": self._first_row(train, truth, given), "tfidf": self._scored(words)}
 
@@ -126,9 +126,4 @@ def _values(prediction: Prediction, n_labels: int) -> list[float]:
 def _first_states(model: LongDocumentModel, texts: Sequence[str]) -> NDArray[np.float32]:
     """One state for each document's first row, float32 ``(n_documents, hidden)``."""
     documents = frozen_documents(model, texts, np.zeros(len(texts)), first_row=True)
-    if documents.states is None:
-        raise ValueError("frozen documents have states")
-    if not documents.per_token:
-        return np.asarray(documents.states)
-    ends = np.cumsum(documents.lengths)
-    return np.stack([documents.states[end - length : end].mean(axis=0) for end, length in zip(ends, documents.lengths, strict=True)])
+    return np.stack([states.mean(axis=0) for states in documents.states or ()])

@@ -68,7 +68,7 @@ class GradientCache:
             set_random_state(state, gradients.device)
             with self._precision():
                 states = self._model.encode_rows(batch)
-            states.backward(gradients[places.to(gradients.device)].to(states.dtype))
+            torch.autograd.backward(states, gradients[places.to(gradients.device)].to(states.dtype))
         set_random_state(after, gradients.device)
 
     def _encode_noting(self, batch: RowBatch) -> Tensor:

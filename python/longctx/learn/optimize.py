@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from longctx.errors import ConfigError, MissingDependencyError
+from longctx.nn.adapters import lora_layers
 from longctx.nn.model import LongDocumentModel
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
@@ -59,12 +60,13 @@ def _layer(name: str) -> int:
     return int(found.group(1)) if found else -1
 
 
-def add_lora(model: LongDocumentModel, lora: Any) -> None:
+def add_lora(model: LongDocumentModel, lora: Any, *, seed: int = 0) -> None:
     """Freeze the encoder and put low-rank adapters on it, which learn in its place. Source: Hu et al. 2021 (LoRA), by peft.
 
     Args:
         model: gets adapters inside its encoder.
         lora: a ``peft.LoraConfig``, or True for rank 8 on all linear layers.
+        seed: of the new weights.
 
     Raises:
         MissingDependencyError: peft is not installed.
@@ -81,22 +83,9 @@ def add_lora(model: LongDocumentModel, lora: Any) -> None:
     if lora_layers(model):
         raise ConfigError("lora=: this model has adapters already; merge_lora() first.")
     model.encoder.requires_grad_(requires_grad=False)
-    model.encoder = inject_adapter_in_model(lora, model.encoder)
-
-
-def lora_layers(model: nn.Module) -> list[Any]:
-    """Layers with adapters."""
-    return [module for module in model.modules() if hasattr(module, "lora_A") and hasattr(module, "get_base_layer")]
-
-
-def merge_lora(model: LongDocumentModel) -> None:
-    """Work the adapters into the weights they stand beside: afterwards the encoder is what it was, with other numbers."""
-    for name, module in list(model.encoder.named_modules()):
-        if hasattr(module, "lora_A") and hasattr(module, "get_base_layer"):
-            module.merge()
-            parent = model.encoder.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    model.encoder.requires_grad_(requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.encoder = inject_adapter_in_model(lora, model.encoder)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,9 +24,10 @@ from longctx.learn.labelled import LabelledDocuments, encode_labels, read_labell
 from longctx.learn.losses import ClassWeights, first_bias, loss_of
 from longctx.learn.losses import class_weights as weights_of
 from longctx.learn.metrics import flat_metrics
-from longctx.learn.optimize import add_lora, lora_layers, merge_lora, parameter_groups, perturbed_embeddings, sum_of_gradients
+from longctx.learn.optimize import add_lora, parameter_groups, perturbed_embeddings, sum_of_gradients
 from longctx.learn.outcome import Outcome
 from longctx.learn.state_cache import frozen_documents
+from longctx.nn.adapters import lora_layers
 from longctx.nn.config import probabilities
 from longctx.nn.model import ROW_TOKENS_TOGETHER, LongDocumentModel
 from longctx.nn.model_files import WEIGHTS, save
@@ -55,6 +55,7 @@ class Trainer(transformers.Trainer):
         label: name of the column with the label: a name, a list of names (multi-label), or a number (regression).
         freeze_encoder: the encoder does not learn. Its states are computed once and kept on disk.
         state_cache: folder for these states; None for ``states`` in the cache folder of longctx.
+        state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``; "auto" may be much faster on a CPU.
         gradient_cache: the exact gradient in the memory of ``token_budget`` tokens, for about a third more time: True, False, or "auto" for
             the steps whose documents have more tokens than that.
         token_budget: tokens of rows that go through the encoder at a time.
@@ -82,6 +83,7 @@ class Trainer(transformers.Trainer):
         label: str = "label",
         freeze_encoder: bool = False,
         state_cache: str | Path | None = None,
+        state_dtype: str = "float32",
         gradient_cache: bool | Literal["auto"] = "auto",
         token_budget: int = ROW_TOKENS_TOGETHER,
         max_train_chunks: int | None = None,
@@ -103,6 +105,7 @@ class Trainer(transformers.Trainer):
         self._columns = {"text": text, "label": label}
         self._freeze = freeze_encoder
         self._state_cache = None if state_cache is None else Path(state_cache)
+        self._state_dtype = state_dtype
         self._gradient_cache = gradient_cache
         self._token_budget = token_budget
         self._layer_decay = layer_decay
@@ -116,7 +119,7 @@ class Trainer(transformers.Trainer):
             if not args.use_cpu:
                 model.encoder.to(args.device)
         elif lora:
-            add_lora(model, lora)
+            add_lora(model, lora, seed=args.seed)
         data = {name: self._encode(model, documents) for name, documents in self._labelled.items()}
         self._weights = None
         if "train" in data:
@@ -159,7 +162,7 @@ class Trainer(transformers.Trainer):
         values = None if prediction_loss_only else outputs["logits"].float()
         return loss.detach(), values, None if prediction_loss_only else inputs["labels"]
 
-    def evaluate(self, test: Any = None, *args: Any, controls: bool = True, **options: Any) -> Any:
+    def evaluate(self, test: Any = None, *args: Any, controls: bool = True, **options: Any) -> Any:  # type: ignore[override]  # wider
         """Judge the model.
 
         Args:
@@ -189,7 +192,7 @@ class Trainer(transformers.Trainer):
         """AdamW or what ``args.optim`` says, with the learning rates of the layers."""
         if self.optimizer is None and self.optimizer_cls_and_kwargs is None and (self._layer_decay or self._head_rate):
             own = self._own(self.model if model is None else model)
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, own)
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, own)  # type: ignore[arg-type]  # any module does
             groups = parameter_groups(
                 own,
                 learning_rate=self.args.learning_rate,
@@ -208,11 +211,11 @@ class Trainer(transformers.Trainer):
         config = model.config
         truth = encode_labels(documents, config.labels, config.problem).astype(TRUTH_DTYPE[config.problem])
         if self._freeze:
-            return frozen_documents(model, documents.texts, truth, folder=self._state_cache)
+            return frozen_documents(model, documents.texts, truth, folder=self._state_cache, dtype=self._state_dtype)
         return encode_documents(documents.texts, truth, model.chunker(), takes_types=read_facts(model.encoder).takes_types)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        data = self.train_dataset if train_dataset is None else train_dataset
+        data: Any = self.train_dataset if train_dataset is None else train_dataset
         if getattr(self.args, "train_sampling_strategy", None) == "group_by_length":
             size = self.args.train_batch_size * self.args.gradient_accumulation_steps
             return LengthGroupedSampler(size, lengths=data.n_chunks.tolist())
@@ -275,13 +278,9 @@ class Trainer(transformers.Trainer):
         if not self.args.should_save:
             return
         own = self._own(self.model)
-        if lora_layers(own):
-            folder.mkdir(parents=True, exist_ok=True)
-            save_model(own, str(folder / ADAPTERS))
-            own = copy.deepcopy(own)
-            merge_lora(own)
-            state_dict = None
         save(own, folder, state_dict)
+        if lora_layers(own):
+            save_model(own, str(folder / ADAPTERS))
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ PACKAGED = "minilm"
 """Name of the encoder that the extra ``longctx[minilm]`` brings."""
 NOT_OURS = ("auto_map", "quantization_config", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype")
 """Settings in a saved configuration that may not choose code, kernels or precision."""
+NOT_KEPT = (*NOT_OURS, "_name_or_path", "id2label", "label2id")
+"""And those that say where an encoder lay, or what a head meant that it no longer has."""
 
 
 def load_encoder(encoder: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> tuple[Checkpoint, dict[str, Any]]:
@@ -38,8 +41,8 @@ def load_encoder(encoder: Any, tokenizer: Any = None, *, dtype: torch.dtype = to
     checkpoint = load_encoder_checkpoint(encoder, tokenizer, dtype=dtype)
     whole = checkpoint.model
     part = reading_part(whole)
-    settings = {key: value for key, value in whole.config.to_dict().items() if key not in NOT_OURS}
-    return replace(checkpoint, model=part), settings
+    settings = json.loads(whole.config.to_json_string(use_diff=False))
+    return replace(checkpoint, model=part), {key: value for key, value in settings.items() if key not in NOT_KEPT}
 
 
 def reading_part(model: Any) -> Any:
@@ -69,7 +72,8 @@ def build_encoder(settings: dict[str, Any], name: str) -> Any:
     try:
         with quiet_transformers():
             config = AutoConfig.for_model(**allowed)
-            return reading_part(AutoModel.from_config(config, trust_remote_code=False))
+            model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]  # transformers has no types here
+            return reading_part(model)
     except Exception as error:  # transformers raises whatever a damaged config makes it stumble over
         raise ModelLoadError(f"{name}: its encoder cannot be built from config.json: {one_line(error)}") from error
 

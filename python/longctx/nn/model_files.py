@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_model, save_file, save_model
 from transformers.utils.hub import cached_file
 
 from longctx.errors import ModelLoadError, one_line
+from longctx.nn.adapters import lora_layers, merge_lora
 from longctx.nn.config import MODEL_TYPE, LongDocumentConfig
 from longctx.nn.encoders import build_encoder
 from longctx.nn.model import LongDocumentModel
@@ -21,7 +23,16 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save(model: LongDocumentModel, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-    """See ``LongDocumentModel.save_pretrained``. ``weights``: where training shards them, those that were gathered."""
+    """See ``LongDocumentModel.save_pretrained``. Adapters are merged.
+
+    Args:
+        model: stays as it is.
+        folder: made where it is not there.
+        weights: where training shards them, those that were gathered.
+    """
+    if lora_layers(model):
+        model, weights = copy.deepcopy(model), None
+        merge_lora(model)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(model.config.to_json_string(), encoding="utf-8")
     if weights is None:
