@@ -33,10 +33,13 @@ demo: develop ## Classify long documents in one call, on what is already install
 	$(PY) examples/demo.py
 
 .PHONY: test
-test: rust-check rust-test python-check pytest ## Lint, type-check and test everything: what CI runs
+test: rust-check rust-test python-check docs-check pytest ## Lint, type-check and test everything: what CI runs
 
 .PHONY: check
-check: rust-check python-check ## Lint and type-check only
+check: rust-check python-check docs-check ## Lint, type-check and build the documentation only
+
+.PHONY: docs
+docs: docs-check ## Build the documentation site into .docs-build/
 
 .PHONY: bench
 bench: develop ## Measure speed and memory (benches/*.py; long, for the packages compared with)
@@ -69,9 +72,9 @@ wheel: .venv/.tools ## Build a release wheel into dist/
 
 .PHONY: clean
 clean: ## Remove what was built; .venv keeps its packages
-	rm -rf target dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .venv/.built
+	rm -rf target dist .docs-build .mypy_cache .ruff_cache .pytest_cache .hypothesis .venv/.built
 	rm -f python/longctx/_core*.so python/longctx/_core*.pyd
-	find python tests examples benches scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find python tests docs examples benches scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The steps of `test` and `check`, in order of cost.
 
@@ -91,6 +94,10 @@ python-check: .venv/.built
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict python/longctx
 	$(PY) -m mypy.stubtest longctx._core
+
+.PHONY: docs-check
+docs-check: .venv/.built
+	$(BIN)/mkdocs build --strict --quiet
 
 .PHONY: pytest
 pytest: .venv/.built
@@ -122,5 +129,5 @@ endif
 
 .venv/.built: .venv/.tools $(RUST_SOURCES) Cargo.toml $(wildcard Cargo.lock) pyproject.toml
 	@rm -f python/longctx/_core*.so python/longctx/_core*.pyd # a stale module would hide a failed build
-	$(VENV_ENV) $(BIN)/maturin develop --release --extras $(EXTRAS) --group test,lint $(if $(strip $(UV)),--uv)
+	$(VENV_ENV) $(BIN)/maturin develop --release --extras $(EXTRAS) --group test,lint,docs $(if $(strip $(UV)),--uv)
 	@touch $@

@@ -377,6 +377,10 @@ def test_values_survive(values: list[float]) -> None:
     assert truth[:, 0].tolist() == values
 
 
+def test_names_that_are_numbers_are_values_for_a_regression() -> None:
+    assert encode_labels(labelled(1, 2.0, "10"), [], "regression").tolist() == [[1.0], [2.0], [10.0]]
+
+
 def test_a_single_label_is_a_list_of_one_for_a_multi_label_model() -> None:
     assert encode_labels(labelled("b", "a"), ["a", "b"], "multi_label").tolist() == [[False, True], [True, False]]
 

@@ -96,9 +96,7 @@ def _table(source: Any, name: str) -> tuple[list[Any], Callable[[str], Any]]:
         if splits:
             raise ConfigError(f"{name} is a dict of data sets ({', '.join(splits)}); give one of them, like dataset[{splits[0]!r}].")
         return list(source), source.__getitem__
-    if hasattr(source, "iloc") and hasattr(
-        source, "columns"
-    ):  # pandas, column by column: one that Arrow cannot hold must not stand in the way of the others
+    if hasattr(source, "iloc") and hasattr(source, "columns"):  # pandas: a column that Arrow cannot hold must not stop the others
         return list(source.columns), source.__getitem__
     if hasattr(source, "__arrow_c_stream__"):
         table = _arrow_table(source, name)
