@@ -113,7 +113,7 @@ def test_a_page_is_one_file_whose_pictures_have_words(problem: str, tmp_path: Pa
 
 def test_labels_and_titles_are_text_whatever_they_hold():
     outcome = make_outcome("single_label", 20, 3)
-    named = Outcome("single_label", (NASTY, "狐狸", "a|b"), outcome.scores, outcome.truth)
+    named = Outcome("single_label", (NASTY, "狐狸", "a|b $x_$"), outcome.scores, outcome.truth)
     report = make_report(named, {NASTY: named}, title=NASTY, n_resamples=20)
     html, markdown = report.to_html(), report.to_markdown()
     assert "script" not in _Page(html).tags

@@ -103,7 +103,7 @@ def _linear(train: Features, truth: NDArray[Any], test: Features, *, problem: Pr
 
 def _classes(train: Features, truth: NDArray[Any], test: Features, penalty: _Penalty, *, n_labels: int) -> Scores:
     classes = np.unique(truth)
-    if len(classes) < 2:  # noqa: PLR2004
+    if len(classes) == 1:
         raise ConfigError(f"all {len(truth)} train documents have class {classes[0]}; a control needs at least 2 classes to tell apart")
     scores = np.zeros((test.shape[0], n_labels), np.float32)
     scores[:, classes] = penalty.classifier(train, truth).predict_proba(test)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BLUE, _GREY = "#2f6fb5", "#999999"
 _DPI = 120
 _MOST_NUMBERED_LABELS = 15  # more cells have no room for their count
+_DARK_SHARE = 0.5  # on a darker cell, black cannot be read
 _SHOWN_CHARS = 24
 
 
@@ -36,7 +37,7 @@ def confusion_picture(confusion: NDArray[np.int64], labels: Sequence[str]) -> by
     axes.set(xlabel="decision", ylabel="truth")
     if n_labels <= _MOST_NUMBERED_LABELS:
         for (row, column), count in np.ndenumerate(confusion):
-            colour = "white" if shares[row, column] > 0.5 else "black"  # noqa: PLR2004
+            colour = "white" if shares[row, column] > _DARK_SHARE else "black"
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
     return _png(figure)
 
