@@ -15,7 +15,7 @@ MATURIN := maturin>=1.16,<2
 
 # The extras that `make develop` installs and `make test` tests. openvino is a download of about 60 MB, and its nncf brings scikit-learn
 # and scipy; `make test EXTRAS=minilm` does without them, and the tests of that backend are then skipped, with the reason.
-EXTRAS ?= minilm,openvino
+EXTRAS ?= minilm,openvino,train
 
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"
