@@ -16,6 +16,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer
 
+from commands import Outcome, Run
+from longctx import cli
+
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Building a tokenizer inside the first example and a busy machine both look like slowness, which is not what these tests measure.
@@ -81,3 +84,17 @@ def real_tokenizer(data_folder: Path) -> Callable[[str], Tokenizer]:
         return tokenizer
 
     return load
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in this process, with stdout and stderr as pipes would have them."""
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["longctx", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capfd.readouterr()
+        return Outcome(int(caught.value.code or 0), captured.out, captured.err)
+
+    return call

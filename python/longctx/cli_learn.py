@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from longctx.cli_output import say
-from longctx.data.writers import check_output
+from longctx.data.writers import WriteError, check_output
 from longctx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ Files = Annotated[list[Path], typer.Argument(help="Labelled documents: .jsonl, .
 Text = Annotated[str, typer.Option("--text", help="Column that holds the text.")]
 Label = Annotated[str, typer.Option("--label", help="Column that holds the label: a name, a list of names, or a number.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed on the same machine gives the same result.")]
 
 
 def train(
@@ -52,13 +54,13 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train a model on documents of any length and save it. Progress is told on standard error."""
-    _check_folder(out)
+    _check_folders(out, checkpoints)
+    _check_positive({"--epochs": epochs, "--batch-size": batch_size, "--learning-rate": learning_rate})
+    settings = _given(num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=learning_rate)
     from longctx.learn.labelled import read_labelled
 
     documents = read_labelled(list(files), text=text, label=label)
     judged = None if validation is None else read_labelled(list(validation), text=text, label=label, name="validation")
-    settings = _given(num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=learning_rate)
-    settings["seed"] = seed
     model = _new_model(
         documents, label, problem, encoder, aggregator=aggregator, max_tokens=max_tokens, overlap_tokens=overlap_tokens, seed=seed
     )
@@ -69,7 +71,7 @@ def train(
             documents,
             judged,
             folder,
-            settings,
+            {**settings, "seed": seed},
             freeze_encoder=freeze_encoder,
             class_weights=class_weights,
             resumes=checkpoints is not None,
@@ -128,8 +130,6 @@ def _train(
     class_weights: str,
     resumes: bool,
 ) -> None:
-    from transformers.trainer_utils import get_last_checkpoint
-
     from longctx.learn.recipe import HEAD_LEARNING_RATE, quiet, training_arguments
     from longctx.learn.trainer import Trainer
 
@@ -147,15 +147,54 @@ def _train(
         head_learning_rate=None if freeze_encoder else HEAD_LEARNING_RATE,
         class_weights=None if class_weights == "none" else "balanced",
     )
-    last = get_last_checkpoint(str(folder)) if resumes and Path(folder).is_dir() else None  # type: ignore[no-untyped-call]  # as above
-    quiet(trainer).train(resume_from_checkpoint=last)
+    last = _last_checkpoint(Path(folder), model) if resumes else None
+    if last is not None:
+        say(f"going on from {last}")
+    quiet(trainer).train(resume_from_checkpoint=None if last is None else str(last))
 
 
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {str(out)!r} is a file; give a folder that is new or empty.")
+def _last_checkpoint(folder: Path, model: LongDocumentModel) -> Path | None:
+    """Find the latest checkpoint that is whole; None where there is none.
+
+    It must be of this model, or its weights would mean other things.
+    """
+    from longctx.nn.model_files import find_saved
+
+    # The state of the trainer is written last: a checkpoint without it was being written when the training stopped.
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    if not whole:
+        return None
+    last = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    if find_saved(str(last)) != model.config:
+        raise ConfigError(f"--checkpoints {str(folder)!r} holds a training of another model, labels or row length; give another folder.")
+    return last
+
+
+def _check_folders(out: Path, checkpoints: Path | None) -> None:
+    """Fail before the work where its result could not be written."""
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"--out {str(out)!r} is not empty; give a folder that is new or empty, so that nothing is overwritten.")
+    _check_folder("--out", out)
+    if checkpoints is not None:
+        _check_folder("--checkpoints", checkpoints)
+        if checkpoints.resolve().is_relative_to(out.resolve()):
+            raise ConfigError(
+                f"--checkpoints {str(checkpoints)!r} lies in --out {str(out)!r}, which is for the model; give another folder."
+            )
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    if folder.is_file():
+        raise ConfigError(f"{option} {str(folder)!r} is a file; give a folder.")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise WriteError(f"{option} {str(folder)!r} cannot be written, because of {str(there)!r}; give another folder.")
+
+
+def _check_positive(options: dict[str, float | None]) -> None:
+    for option, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{option} {value}: give a number over 0.")
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longctx.classify import LongDocumentClassifier
+from longctx.inference.device import pick_device
 from longctx.learn.controls import linear_control, tfidf_control
 from longctx.learn.labelled import LabelledDocuments, encode_labels, read_labelled
 from longctx.learn.outcome import Outcome
@@ -62,6 +63,8 @@ class _Judge:
     def __init__(self, model: Any, test: LabelledDocuments, seed: int, options: dict[str, Any]) -> None:
         self._checkpoint = load_checkpoint(model, options.pop("tokenizer", None))
         self._decider: LongDocumentModel | None = self._checkpoint.decider
+        if not self._checkpoint.was_loaded:  # what this has loaded would otherwise stay where it was loaded to, as a caller's object does
+            options["device"] = pick_device(options.get("device", "auto"))
         self._options = options
         self._classifier = self._classify(**options)
         self._test = test

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import transformers
+
+from longctx.learn.extras import train_extra
 
 HEAD_LEARNING_RATE = 1e-3
 """Of aggregator and head, which begin from nothing."""
@@ -20,7 +23,12 @@ def training_arguments(folder: str | Path, *, freeze_encoder: bool, seed: int = 
         freeze_encoder: only aggregator and head learn.
         seed: of the order of documents, dropout and everything else that is random.
         **changes: any option of ``transformers.TrainingArguments`` instead.
+
+    Raises:
+        MissingDependencyError: the extra ``longctx[train]`` is not installed.
     """
+    with train_extra():
+        import_module("accelerate")  # transformers needs it, and names an extra of its own where it is missing
     frozen: dict[str, Any] = {"num_train_epochs": 20, "learning_rate": HEAD_LEARNING_RATE, "per_device_train_batch_size": 32}
     whole: dict[str, Any] = {"num_train_epochs": 4, "learning_rate": 5e-5, "per_device_train_batch_size": 8}
     settings: dict[str, Any] = {
@@ -35,7 +43,6 @@ def training_arguments(folder: str | Path, *, freeze_encoder: bool, seed: int = 
         "logging_strategy": "epoch",
         "report_to": "none",
         "disable_tqdm": True,
-        "dataloader_pin_memory": False,
     }
     return transformers.TrainingArguments(output_dir=str(folder), **{**settings, **changes})
 

@@ -102,6 +102,8 @@ class Trainer(transformers.Trainer):
         args = transformers.TrainingArguments(output_dir="longctx_training") if args is None else args
         if args.n_gpu > 1:
             args._n_gpu = 1  # DataParallel would tear documents apart; torchrun uses all devices
+        if not torch.accelerator.is_available():
+            args.dataloader_pin_memory = False  # memory is pinned for a device; without one torch warns, and pins nothing
         self._columns = {"text": text, "label": label}
         self._freeze = freeze_encoder
         self._state_cache = None if state_cache is None else Path(state_cache)
@@ -183,7 +185,7 @@ class Trainer(transformers.Trainer):
         model = self._own(self.model)
         train = self._labelled.get("train") if controls else None
         was_training = model.training
-        report = evaluate(model, test, train=train, **{**self._columns, **options})
+        report = evaluate(model, test, train=train, **{"title": "Evaluation", **self._columns, **options})
         model.train(was_training)
         model.report = report
         return report
