@@ -14,7 +14,8 @@ PY := $(BIN)/python
 MATURIN := maturin>=1.16,<2
 
 # The extras that `make develop` installs and `make test` tests. openvino is a download of about 60 MB, and its nncf brings scikit-learn
-# and scipy; `make test EXTRAS=minilm` does without them, and the tests of that backend are then skipped, with the reason.
+# and scipy; train brings accelerate, peft, scikit-learn, matplotlib and tensorboard. `make test EXTRAS=minilm` does without them, and the
+# tests that need them are then skipped, with the reason.
 EXTRAS ?= minilm,openvino,train
 
 # The environment of the repository and no other: maturin refuses to choose between two.
