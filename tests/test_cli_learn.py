@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from commands import Outcome, Run
+from longctx import LongDocumentModel
 from longctx.learn import recipe
 from models import save_checkpoint
 
@@ -303,6 +305,16 @@ def test_what_cannot_be_judged_is_one_line(
 def test_a_missing_package_is_one_line_that_names_the_extra(train: Run, write: Write, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     assert is_one_line(train(write("train.jsonl")), r"need accelerate; install it with: pip install longctx\[train\]")
+
+
+def test_a_full_disk_is_one_line(train: Run, write: Write, monkeypatch: pytest.MonkeyPatch):
+    def fill(self: Any, folder: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LongDocumentModel, "save_pretrained", fill)
+    outcome = train(write("train.jsonl"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.fullmatch(r"longctx: error: --out .*No space left on device\)\.", outcome.err.splitlines()[-1])
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -88,6 +88,7 @@ def test_a_model_is_judged_by_what_it_says_of_whole_documents(make: Make, outcom
     np.testing.assert_allclose(outcome.scores, wanted, atol=1e-5)
     assert (report.problem, report.n_documents) == (problem, 12)
     assert outcome.n_tokens.tolist() == [one.coverage.tokens for one in told]
+    assert outcome.evidence_at == pytest.approx([sum(one.decisive.token_span) / 2 / one.coverage.tokens for one in told], abs=1e-6)
     if problem != "regression":
         assert report.accuracy == np.mean([one.label == label for one, label in zip(told, DATA[problem], strict=True)])
     else:
@@ -134,6 +135,15 @@ def test_a_loaded_classifier_is_judged_as_its_folder(classifier: Path, outcomes:
     for model in (classifier, loaded):
         longctx.evaluate(model, pairs(), dtype="float32")
     np.testing.assert_allclose(outcomes[0][0].scores, outcomes[1][0].scores, atol=1e-6)
+
+
+def test_only_what_is_read_from_files_is_put_where_it_runs_best(classifier: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(evaluation, "pick_device", lambda device: asked.append(device) or torch.device("cpu"))
+    longctx.evaluate(classifier, pairs())
+    assert asked == ["auto"]
+    longctx.evaluate((AutoModelForSequenceClassification.from_pretrained(classifier), AutoTokenizer.from_pretrained(classifier)), pairs())
+    assert asked == ["auto"]
 
 
 def test_options_of_classifying_are_passed_on(classifier: Path, outcomes: list[Any]):

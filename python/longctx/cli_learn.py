@@ -12,7 +12,7 @@ import typer
 
 from longctx.cli_output import say
 from longctx.data.writers import WriteError, check_output
-from longctx.errors import ConfigError
+from longctx.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from longctx.learn.labelled import LabelledDocuments
@@ -31,7 +31,7 @@ def train(
     text: Text = "text",
     label: Label = "label",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model; must be new or empty.")],
-    encoder: Annotated[str, typer.Option(help="minilm (the extra longctx[minilm]), a folder, or a hub id.")] = "minilm",
+    encoder: Annotated[str, typer.Option(help="minilm (needs the extra of that name), a folder, or a hub id.")] = "minilm",
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="Only aggregator and head learn; minutes on a CPU.")] = False,
     aggregator: Annotated[str, typer.Option(help="How chunks become a document, like attention or label_attention.")] = "auto",
     problem: Annotated[
@@ -76,7 +76,7 @@ def train(
             class_weights=class_weights,
             resumes=checkpoints is not None,
         )
-    model.save_pretrained(out)
+    _save(model, out)
     say(f"trained on {len(documents):,} documents -> {out}")
 
 
@@ -151,6 +151,15 @@ def _train(
     if last is not None:
         say(f"going on from {last}")
     quiet(trainer).train(resume_from_checkpoint=None if last is None else str(last))
+
+
+def _save(model: LongDocumentModel, out: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(out)
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"--out {str(out)!r}: the model cannot be written ({one_line(error)}).") from error
 
 
 def _last_checkpoint(folder: Path, model: LongDocumentModel) -> Path | None:
