@@ -94,7 +94,8 @@ def load(folder: Path, watch: Watch | None = None, **options: Any) -> LongDocume
 def test_two_batches_are_computed_at_a_time_each_with_its_share_of_the_threads(folder: Path):
     watch = Watch(n_together=2)
     got = load(folder, watch).predict_proba([LONG, *DOCUMENTS])
-    assert {(name, n_threads) for name, n_threads, _ in watch.calls} == {("longctx-compute-0", 1), ("longctx-compute-1", 2)}
+    first_two = {(name, n_threads) for name, n_threads, _ in watch.calls[:2]}
+    assert first_two == {("longctx-compute-0", 1), ("longctx-compute-1", 2)}
     np.testing.assert_allclose(got, load(folder, deterministic=True).predict_proba([LONG, *DOCUMENTS]), atol=1e-5)
 
 
@@ -205,7 +206,7 @@ PROGRAM = """
     from longctx import LongDocumentClassifier
     torch.set_num_threads(2)
     text = " ".join(f"fox {{i}}" for i in range(2000))
-    classifier = LongDocumentClassifier.from_pretrained({folder!r}, device="cpu", token_budget=128)
+    classifier = LongDocumentClassifier.from_pretrained({folder!r}, device="cpu", backend="torch", token_budget=128)
     stream = classifier.stream(f"{{i}} {{text}}" for i in range(3))
     next(stream)  # its threads are at work
     child = os.fork()
