@@ -105,7 +105,7 @@ class OpenVinoBackend:
     def _compile(self, *, is_alone: bool) -> Any:
         """Give the model on all threads, or as one that computes ``n_parallel`` batches at a time, each on its share of them.
 
-        Both, because batches at a time are read faster, and a row that is alone is not: in bfloat16, MiniLM took 93 ms for one of 512 tokens
+        Both, because batches at a time are read faster, and a row alone is not: in bfloat16, MiniLM took 93 ms for one of 512 tokens
         on half of the threads, 68 on all. Each has weights of its own (70 to 100 MB for MiniLM), so it is made when it is first needed.
         """
         hint = {"PERFORMANCE_HINT": "LATENCY"} if is_alone else {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self.n_parallel}
