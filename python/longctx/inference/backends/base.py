@@ -60,6 +60,10 @@ class Backend(Protocol):
     def device(self) -> torch.device:
         """Where inputs are copied to and values come from."""
 
+    @property
+    def n_parallel(self) -> int:
+        """How many batches to compute at a time: so many threads may call ``run``, each with its share of torch's threads."""
+
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Values float ``(n_rows, d)`` on ``device``, perhaps still being computed there.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from longctx.inference.backends.base import Readout, read_facts
+from longctx.inference.workers import cpu_workers
 from longctx.nn.embedding import embed_rows
 
 
@@ -33,6 +34,11 @@ class TorchBackend:
         """As the interface says."""
         dtype = next((parameter.dtype for parameter in self.model.parameters()), torch.float32)
         return f"torch {str(dtype).removeprefix('torch.')}"
+
+    @property
+    def n_parallel(self) -> int:
+        """As the interface says. What ``torch.compile`` makes is not for several threads."""
+        return cpu_workers() if self.device.type == "cpu" and self._forward is self.model else 1
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """As the interface says."""
