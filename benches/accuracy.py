@@ -4,7 +4,7 @@ Tasks: ``movie_reviews`` (the authors' ten folds), ``hyperpartisan`` (ten clean 
 (unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (sections of each document turned round), ``sogou``, and the synthetic
 ``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless ``--fine-tune``; its states are kept in
 ``.bench/states``. Controls learn from the same documents: ``first_row`` is logistic regression on the state of the first 512 tokens,
-``tfidf`` logistic regression on words. Results go to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test
+``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder fine-tuned on these tokens. Results go to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test
 data (``../shared/data``) for all but the synthetic tasks.
 """
 
@@ -42,6 +42,8 @@ DATA = ROOT.parent / "shared" / "data"
 STATES = ROOT / ".bench" / "states"
 RESULTS = ROOT / "benches" / "results" / "accuracy"
 AGGREGATORS = ["mean", "max", "attention", "lstm", "transformer", "label_attention"]
+FIRST_TOKENS = 512
+"""What truncation leaves of a document."""
 Split = tuple[list[int], list[int]]
 """Numbers of the documents to learn from, and of those that are judged."""
 
@@ -87,6 +89,7 @@ def _options() -> argparse.Namespace:
         "--state-dtype", default="float32", help="what the frozen encoder computes in; auto is faster where there is bfloat16"
     )
     parser.add_argument("--fine-tune", action="store_true", help="the encoder learns too")
+    parser.add_argument("--scratch", action="store_true", help="a tiny Chinese encoder that learns from nothing; with --fine-tune")
     parser.add_argument("--bf16", action="store_true", help="fine-tune under autocast")
     parser.add_argument("--max-train-chunks", type=int)
     parser.add_argument("--documents", type=int, default=2000, help="of a synthetic task; a fifth is judged")
@@ -112,6 +115,8 @@ class Bench:
             scores = tfidf_control(
                 [self._task.texts[i] for i in train], self.truth[train], [self._task.texts[i] for i in test], **self._control()
             )
+        elif learner == "first_row" and self._options.fine_tune:
+            scores = self._learned("mean", train, test, seed, first_row=True)
         elif learner == "first_row":
             states = np.concatenate(self._frozen(first_row=True).states or ())
             scores = linear_control(states[train], self.truth[train], states[test], **self._control())
@@ -122,10 +127,10 @@ class Bench:
     def _control(self) -> dict[str, Any]:
         return {"problem": self.problem, "seed": 0, "n_labels": len(self.labels)}
 
-    def _learned(self, aggregator: str, train: list[int], test: list[int], seed: int) -> NDArray[np.float32]:
+    def _learned(self, aggregator: str, train: list[int], test: list[int], seed: int, *, first_row: bool = False) -> NDArray[np.float32]:
         options = self._options
         model = self._model(aggregator, seed)
-        encoded = self._rows(model) if options.fine_tune else self._frozen(first_row=False)
+        encoded = self._rows(model, first_row=first_row) if options.fine_tune else self._frozen(first_row=False)
         changes = {"num_train_epochs": options.epochs, "learning_rate": options.learning_rate, "bf16": options.bf16 or None}
         with tempfile.TemporaryDirectory() as folder:
             arguments = training_arguments(
@@ -154,7 +159,9 @@ class Bench:
         settings["encoder_layers"] = self._options.encoder_layers
         if aggregator == "label_attention" and len(self.labels) > 100:
             settings["aggregator_options"] = {"n_layers": 1}  # labels that read each other anew for every document take hours
-        return LongDocumentModel.from_encoder("minilm", seed=seed, **settings)
+        if self._options.scratch:
+            del settings["encoder_layers"]
+        return LongDocumentModel.from_encoder(_new_encoder() if self._options.scratch else "minilm", seed=seed, **settings)
 
     def _frozen(self, *, first_row: bool) -> EncodedDocuments:
         key = f"frozen {first_row}"
@@ -166,13 +173,27 @@ class Bench:
             print(f"{key}: states in {time.perf_counter() - start:.0f} s", flush=True)
         return self._encoded[key]
 
-    def _rows(self, model: LongDocumentModel) -> EncodedDocuments:
-        if "rows" not in self._encoded:
-            self._encoded["rows"] = encode_documents(self._task.texts, self._truth(), model.chunker(), takes_types=True)
-        return self._encoded["rows"]
+    def _rows(self, model: LongDocumentModel, *, first_row: bool) -> EncodedDocuments:
+        key = f"rows {first_row}"
+        if key not in self._encoded:
+            only_first = {"max_tokens": FIRST_TOKENS, "overlap_tokens": 0, "select": "head", "max_chunks": 1} if first_row else {}
+            chunker = model.chunker(**only_first)
+            self._encoded[key] = encode_documents(self._task.texts, self._truth(), chunker, takes_types=True)
+        return self._encoded[key]
 
     def _truth(self) -> NDArray[Any]:
         return self.truth if self.problem == "single_label" else self.truth.astype(np.float32)
+
+
+def _new_encoder() -> Any:
+    """Make a BERT of two layers that has read nothing yet, with the vocabulary of bert-base-chinese."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = DATA / "tokenizers" / "bert-base-chinese"
+    vocabulary = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
+    return BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)), str(tokenizer)
 
 
 def _tell(learner: str, seed: int, outcomes: list[Outcome], options: argparse.Namespace, seconds: float) -> None:
@@ -188,7 +209,7 @@ def _tell(learner: str, seed: int, outcomes: list[Outcome], options: argparse.Na
     spread = f", over folds {np.mean(folds):.3f} +- {np.std(folds, ddof=1):.3f}" if len(folds) > 1 else ""
     print(f"{options.task} {learner} seed {seed}: {numbers}{spread} ({len(pooled.scores)} documents, {seconds:.0f} s)", flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kind = "fine-tuned" if options.fine_tune and learner in AGGREGATORS else "frozen"
+    kind = "from scratch" if options.scratch else "fine-tuned" if options.fine_tune else "frozen"
     entry = {
         "task": options.task,
         "learner": learner,

@@ -82,6 +82,7 @@ class RowFlow:
         self._late: deque[tuple[RowGroup, PendingValues]] = deque()
         self._complete: list[Piece] = []
         self._n_unfinished = 0
+        self._bytes_of_values = 500
 
     def add(self, batches: Sequence[ChunkBatch]) -> Piece:
         """Take the rows of one batch, asked as many questions as there are batches: the same chunks, other fixed tokens."""
@@ -144,7 +145,7 @@ class RowFlow:
 
     def _remember(self, key: tuple[int, bytes], row: Row) -> None:
         self._known[key] = row
-        most_rows = max(1, REMEMBERED_BYTES // (len(key[1]) + 500))
+        most_rows = max(1, REMEMBERED_BYTES // (len(key[1]) + self._bytes_of_values))
         while len(self._known) > most_rows:
             self._known.popitem(last=False)
 
@@ -168,7 +169,10 @@ class RowFlow:
     def _next_values(self) -> tuple[RowGroup, NDArray[np.float32] | None]:
         group, pending = self._late.popleft()
         with self._meter.computing():
-            return group, pending.values()
+            values = pending.values()
+        if values is not None:
+            self._bytes_of_values = max(self._bytes_of_values, values.nbytes // len(values))
+        return group, values
 
     def _ran_out_of_memory(self, group: RowGroup, *, had_company: bool) -> None:
         """Plan its rows again. Groups that were in work beside it fill the same memory: what fails of them counts as the same failure."""

@@ -56,7 +56,7 @@ class Trainer(transformers.Trainer):
         label: name of the column with the label: a name, a list of names (multi-label), or a number (regression).
         freeze_encoder: the encoder does not learn. Its states are computed once and kept on disk.
         state_cache: folder for these states; None for ``states`` in the cache folder of longctx.
-        state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``; "auto" may be much faster on a CPU.
+        state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``.
         gradient_cache: the exact gradient in the memory of ``token_budget`` tokens, for about a third more time: True, False, or "auto" for
             the steps whose documents have more tokens than that.
         token_budget: tokens of rows that go through the encoder at a time.
@@ -84,7 +84,7 @@ class Trainer(transformers.Trainer):
         label: str = "label",
         freeze_encoder: bool = False,
         state_cache: str | Path | None = None,
-        state_dtype: str = "float32",
+        state_dtype: str = "auto",
         gradient_cache: bool | Literal["auto"] = "auto",
         token_budget: int = ROW_TOKENS_TOGETHER,
         max_train_chunks: int | None = None,

@@ -17,12 +17,15 @@ class Readout:
     """What is read from the model for a row.
 
     Attributes:
-        kind: "logits" of the checkpoint's head, or the "embedding" that ``embed_rows`` makes of the token states.
+        kind: "logits" of the checkpoint's head, the "embedding" that ``embed_rows`` makes of the token states, or these "tokens"
+            themselves: how many there are, then their states one after the other, filled up with zeros to ``width`` tokens.
         pooling: how an embedding pools the token states.
+        width: tokens of the longest row, for "tokens".
     """
 
-    kind: Literal["logits", "embedding"]
+    kind: Literal["logits", "embedding", "tokens"]
     pooling: Pooling = "mean"
+    width: int = 0
 
 
 LOGITS = Readout("logits")

@@ -87,10 +87,13 @@ class BackendOpener:
             return self._torch(readout)
         options = candidates(request.backend, request.dtype, abilities())
         is_settled = self._checkpoint.was_loaded and request.backend == "auto" and request.dtype != "int8"
-        if is_settled or (request.compile and request.backend == "auto"):
+        # A row's token states are more than its tokens: writing them takes longer than another backend would save.
+        if is_settled or (request.backend == "auto" and (request.compile or readout.kind == "tokens")):
             options = [choice for choice in options if choice.backend == "torch"][:1]
         if request.compile and options[0].backend != "torch":
             raise ConfigError("compile=True is for torch; leave it out, or use backend='torch' without dtype='int8'.")
+        if readout.kind == "tokens" and options[0].backend != "torch":
+            raise ConfigError("a model of states='tokens' is read by torch; leave backend= out, and use dtype='float32' or 'bfloat16'.")
         if len(options) == 1:
             return self._open_one(options[0], readout)
         return self._fastest(options, readout)

@@ -55,5 +55,26 @@ def read_output(output: Any, mask: Tensor | None, readout: Readout) -> Tensor:
     """From what a transformers model returns to values ``(n_rows, d)``."""
     if readout.kind == "embedding":
         return embed_rows(output.last_hidden_state, mask, pooling=readout.pooling)
+    if readout.kind == "tokens":
+        return flat_tokens(output.last_hidden_state, mask, width=readout.width)
     logits: Tensor = output.logits
     return logits
+
+
+def flat_tokens(hidden: Tensor, mask: Tensor | None, *, width: int) -> Tensor:
+    """Token states ``(n_rows, n, hidden)`` to float32 ``(n_rows, 1 + width * hidden)``: their number, and they, zeros behind them.
+
+    ``mask`` is ``(n_rows, n)``, False at padding, which is on the right; None where there is none.
+    """
+    n_rows, n, _ = hidden.shape
+    mask = torch.ones(n_rows, n, dtype=torch.bool, device=hidden.device) if mask is None else mask
+    kept = hidden.float().masked_fill(~mask.unsqueeze(-1), 0.0)
+    filled = torch.nn.functional.pad(kept, (0, 0, 0, width - n))
+    return torch.cat([mask.sum(dim=1, keepdim=True).float(), filled.flatten(1)], dim=1)
+
+
+def unflat_tokens(values: Tensor, hidden: int) -> tuple[Tensor, Tensor]:
+    """Undo ``flat_tokens`` for values ``(..., 1 + width * hidden)``: states ``(..., width, hidden)`` and their mask ``(..., width)``."""
+    states = values[..., 1:].unflatten(-1, (-1, hidden))  # type: ignore[no-untyped-call]  # torch has no types here
+    mask = torch.arange(states.shape[-2], device=values.device) < values[..., :1]
+    return states, mask
