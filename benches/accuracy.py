@@ -4,8 +4,9 @@ Tasks: ``movie_reviews`` (the authors' ten folds), ``hyperpartisan`` (ten clean 
 (unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (sections of each document turned round), ``sogou``, and the synthetic
 ``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless ``--fine-tune``; its states are kept in
 ``.bench/states``. Controls learn from the same documents: ``first_row`` is logistic regression on the state of the first 512 tokens,
-``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder fine-tuned on these tokens. Results go to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test
-data (``../shared/data``) for all but the synthetic tasks.
+``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder, fine-tuned on these tokens. Results go
+to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test data (``../shared/data``) for all but the synthetic
+tasks.
 """
 
 from __future__ import annotations
