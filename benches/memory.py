@@ -71,6 +71,7 @@ class FreeModel:
 
         self.device = torch.device("cpu")
         self.facts = ModelFacts(takes_types=False, takes_mask=True, can_pad=True, n_known_ids=None)
+        self.n_parallel = 1
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Read two ids."""

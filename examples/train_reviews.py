@@ -96,7 +96,8 @@ def main() -> None:
     train, validation, test = real_reviews() if REVIEWS.is_file() else invented_reviews()
     print(f"{len(train)} reviews to train on, {len(validation)} to choose by, {len(test)} to test on")
 
-    model = longctx.LongDocumentModel.from_encoder("minilm", labels=LABELS, aggregator="attention", max_tokens=128)
+    # The upper layers of a sentence encoder know what a sentence is about; the lower ones still know what it thinks of it.
+    model = longctx.LongDocumentModel.from_encoder("minilm", labels=LABELS, aggregator="attention", max_tokens=128, encoder_layers=4)
     args = TrainingArguments(
         output_dir="reviews-runs",
         num_train_epochs=20,

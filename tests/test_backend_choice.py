@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from longctx import ConfigError, LongDocumentClassifier
 from longctx.inference.backends import select
-from longctx.inference.backends.base import LOGITS
+from longctx.inference.backends.base import LOGITS, ModelFacts
 from longctx.inference.backends.choice import (
     LESS_ACCURACY_GAIN,
     MIN_ROUNDS,
@@ -142,6 +143,39 @@ def test_at_least_three_rounds_are_measured_however_slow():
     runs: list[int] = []
     measure({REFERENCE: lambda: runs.append(1)}, seconds=0)
     assert len(runs) == 1 + MIN_ROUNDS
+
+
+class Watched:
+    """A backend that notes which threads computed how many rows; two batches have to be computed at the same time."""
+
+    device = torch.device("cpu")
+    name = "watched"
+
+    def __init__(self, *, can_pad: bool) -> None:
+        self.facts = ModelFacts(takes_types=False, takes_mask=True, can_pad=can_pad, n_known_ids=None)
+        self.n_parallel = 2
+        self.calls: list[tuple[str, int]] = []
+        self.both = threading.Barrier(2)
+
+    def run(self, input_ids: torch.Tensor, mask: torch.Tensor | None, token_types: torch.Tensor | None) -> torch.Tensor:
+        name = threading.current_thread().name
+        self.calls.append((name, len(input_ids)))
+        if name.startswith("longctx-compute"):
+            self.both.wait(60)
+        return input_ids.float()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("can_pad", [True, False])
+def test_a_candidate_is_measured_as_runs_use_it_with_batches_side_by_side(opener: Open, monkeypatch: pytest.MonkeyPatch, can_pad: bool):
+    watched = Watched(can_pad=can_pad)
+    monkeypatch.setattr(BackendOpener, "_trial", lambda *_: watched)
+    monkeypatch.setattr(select, "cpu_workers", lambda: 2)
+    opener(partial(measure, seconds=0))(LOGITS)
+    beside = [call for call in watched.calls if call[0].startswith("longctx-compute")]
+    assert len(beside) == 2 * 2 * (1 + MIN_ROUNDS)  # candidates, batches, the warm-up and the rounds
+    assert {n_rows for _, n_rows in beside} == {select.MAX_ROWS // 2 if can_pad else 1}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("longctx-compute")]
 
 
 # What is opened.

@@ -92,6 +92,26 @@ def test_a_loaded_model_in_half_precision_is_exported_in_float32_and_left_as_it_
     assert model.dtype == torch.bfloat16
 
 
+@pytest.mark.timeout(180)
+def test_batches_beside_each_other_and_a_row_alone_have_models_of_their_own_made_when_needed(folder: Path):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        made = classifier(folder, dtype="float32", token_budget=2 * MAX_TOKENS)
+        backend = made._task.runner.backend
+        assert (backend.n_parallel, backend._compiled) == (2, {})
+        alone = made.predict_proba(["short"])
+        assert list(backend._compiled) == [True]
+        together = made.predict_proba([*DOCUMENTS * 2, "short"])
+        assert set(backend._compiled) == {True, False}
+        assert backend._compiled[False].get_property("NUM_STREAMS") == 2
+        np.testing.assert_allclose(together[-1:], alone, atol=1e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
 # The cache.
 
 

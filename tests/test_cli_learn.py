@@ -233,6 +233,7 @@ def test_an_out_folder_that_holds_something_is_left_as_it_is(train: Run, write: 
         (["--encoder", "./nowhere"], "nowhere.*no such folder"),
         (["--encoder", "nobody/nothing-at-all"], "nobody/nothing-at-all"),
         (["--aggregator", "sum"], "aggregator='sum' is not known; use one of .*'attention'"),
+        (["--encoder-layers", "9"], "has 2 layers; use 1 to 2"),
         (["--problem", "regression"], "the label 'cat' is not a number"),
         (["--problem", "ranking"], "'ranking'"),
         (["--epochs", "0"], "--epochs 0.0: give a number over 0"),

@@ -137,12 +137,14 @@ def test_a_loaded_classifier_is_judged_as_its_folder(classifier: Path, outcomes:
     np.testing.assert_allclose(outcomes[0][0].scores, outcomes[1][0].scores, atol=1e-6)
 
 
-def test_only_what_is_read_from_files_is_put_where_it_runs_best(classifier: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_a_model_that_is_read_from_files_is_put_where_it_runs_best(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[Any] = []
     monkeypatch.setattr(evaluation, "pick_device", lambda device: asked.append(device) or torch.device("cpu"))
-    longctx.evaluate(classifier, pairs())
-    assert asked == ["auto"]
-    longctx.evaluate((AutoModelForSequenceClassification.from_pretrained(classifier), AutoTokenizer.from_pretrained(classifier)), pairs())
+    model = make()
+    longctx.evaluate(model, pairs())
+    assert asked == []
+    model.save_pretrained(tmp_path)
+    longctx.evaluate(tmp_path, pairs())
     assert asked == ["auto"]
 
 
@@ -197,14 +199,14 @@ def test_the_report_of_the_trainer_stands_in_the_model_card(make: Make, tmp_path
     model = make()
     trainer = Trainer(model, arguments(tmp_path / "runs"), train=pairs(), freeze_encoder=True)
     trainer.train()
-    report = trainer.evaluate(pairs())
+    report = trainer.evaluate(pairs(), dtype="float32")
     assert report.controls.keys() == {"first_row", "tfidf"}
     assert model.report is report
     model.save_pretrained(tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert report.to_markdown().strip() in card
     assert str(tmp_path.parent) not in card  # where the encoder lay is nobody's business
-    assert longctx.evaluate(tmp_path / "out", pairs()).metrics == pytest.approx(report.metrics)
+    assert longctx.evaluate(tmp_path / "out", pairs(), dtype="float32").metrics == pytest.approx(report.metrics)
 
 
 def test_the_trainer_judges_without_controls_and_by_its_own_columns(make: Make, tmp_path: Path):

@@ -72,6 +72,17 @@ def test_training_and_inference_read_the_same_values_from_any_encoder(make: Make
     np.testing.assert_allclose(probabilities(model, DOCUMENTS), trained, atol=2e-5)
 
 
+@pytest.mark.parametrize("aggregator", ["attention", "lstm", "transformer", "label_attention"])
+def test_a_decoder_over_all_token_states_decides_alike_in_training_and_inference(make: Make, aggregator: str):
+    model = make(aggregator=aggregator, states="tokens")
+    trained = values(model, DOCUMENTS).softmax(dim=-1).numpy()
+    np.testing.assert_allclose(probabilities(model, DOCUMENTS), trained, atol=2e-5)
+    prediction = longctx.chunk_and_classify(DOCUMENTS[:1], model, explain=True)[0]
+    assert sum(chunk.weight for chunk in prediction.chunks) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ConfigError, match="torch"):
+        longctx.chunk_and_classify(DOCUMENTS[:1], model, dtype="int8", backend="openvino")
+
+
 @pytest.mark.parametrize("aggregator", USABLE)
 @pytest.mark.parametrize("states", ["chunks", "tokens"])
 def test_a_document_alone_beside_one_forty_times_longer_and_in_another_order_has_one_answer(make: Make, aggregator: str, states: str):
@@ -151,6 +162,30 @@ def test_a_decoder_is_told_from_an_encoder_and_read_by_its_last_token(make: Make
     assert model.config.pooling == ("last" if family == "GPT2" else "mean")
 
 
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "ModernBert", "GPT2", "XLNet"])
+def test_upper_layers_are_taken_off_and_stay_off(make: Make, tmp_path: Path, family: str):
+    whole, lower = make(family), make(family, encoder_layers=1)
+    assert sum(weight.numel() for weight in lower.encoder.parameters()) < sum(weight.numel() for weight in whole.encoder.parameters())
+    lower.save_pretrained(tmp_path)
+    loaded = LongDocumentModel.from_pretrained(tmp_path)
+    assert torch.equal(values(loaded, DOCUMENTS), values(lower, DOCUMENTS))
+    np.testing.assert_allclose(probabilities(str(tmp_path), DOCUMENTS), values(lower, DOCUMENTS).softmax(-1).numpy(), atol=2e-5)
+
+
+def test_a_loaded_encoder_keeps_its_layers_when_a_model_takes_fewer(encoders: Callable[[str], Path]):
+    loaded = transformers.AutoModel.from_pretrained(encoders("Bert"))
+    LongDocumentModel.from_encoder(loaded, labels=LABELS, max_tokens=16, encoder_layers=1)
+    assert len(loaded.encoder.layer) == loaded.config.num_hidden_layers == 2
+
+
+def test_lower_layers_are_the_first_of_the_encoder(make: Make):
+    whole, lower = make(), make(encoder_layers=1)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        wanted = whole.encoder(input_ids=ids, output_hidden_states=True).hidden_states[1]
+        torch.testing.assert_close(lower.encoder(input_ids=ids).last_hidden_state, wanted)
+
+
 @pytest.mark.parametrize("kind", ["T5", "Longformer", "BigBird", "Qwen2"])
 def test_longer_rows_encoders_of_seq2seq_models_and_decoders_train_and_decide_alike(kind: str, tmp_path: Path):
     model = LongDocumentModel.from_encoder(_special(kind, tmp_path / "encoder"), labels=LABELS, max_tokens=32, overlap_tokens=4).eval()
@@ -223,6 +258,7 @@ def test_new_weights_are_the_same_for_a_seed_and_leave_random_numbers_alone(make
         ({"states": "tokens", "aggregator": "mean"}, "label_attention"),
         ({"dropout": 1.0}, "dropout"),
         ({"stride": 3}, "'stride'"),
+        ({"encoder_layers": 3}, "has 2 layers"),
     ],
 )
 def test_a_wrong_option_is_told_with_what_is_allowed(make: Make, options: dict[str, Any], words: str):

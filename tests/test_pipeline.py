@@ -40,7 +40,7 @@ def classifier(folder: Path) -> LongDocumentClassifier:
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     yield
-    assert readers() == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("longctx")] == []
 
 
 def readers() -> list[threading.Thread]:
@@ -253,6 +253,7 @@ PROGRAM = """
         sys.exit(130)
 """
 NEVER_ENDS = 'yield from iter(lambda: "The quick brown fox. " * 50, None)'
+ALWAYS_NEW = 'yield from (f"The quick brown fox {i}. " * 50 for i in range(10**9))'
 
 
 def run_until_ready(folder: Path, then: str, n_quick: int = 3) -> subprocess.Popen[str]:
@@ -265,7 +266,7 @@ def run_until_ready(folder: Path, then: str, n_quick: int = 3) -> subprocess.Pop
 
 @pytest.mark.timeout(3 * SECONDS)
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize(("then", "left"), [(NEVER_ENDS, "[]"), ("time.sleep(1000)", "['longctx-reader']")])
+@pytest.mark.parametrize(("then", "left"), [(NEVER_ENDS, "[]"), (ALWAYS_NEW, "[]"), ("time.sleep(1000)", "['longctx-reader']")])
 def test_an_interrupt_ends_the_program(folder: Path, then: str, left: str):
     """A source that does not return cannot be stopped; its thread must not keep the program alive."""
     process = run_until_ready(folder, then)
@@ -276,7 +277,7 @@ def test_an_interrupt_ends_the_program(folder: Path, then: str, left: str):
 
 
 @pytest.mark.timeout(3 * SECONDS)
-@pytest.mark.parametrize("then", [NEVER_ENDS, "time.sleep(1000)"])
+@pytest.mark.parametrize("then", [NEVER_ENDS, ALWAYS_NEW, "time.sleep(1000)"])
 def test_a_program_ends_with_a_stream_that_was_left_in_the_middle(folder: Path, then: str):
     program = textwrap.dedent(PROGRAM.format(folder=str(folder), then=then, n_quick=3000)).replace("        pass\n", "        break\n")
     program = program.replace("for prediction in classifier.stream(source())", "for prediction in (kept := classifier.stream(source()))")

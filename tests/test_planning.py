@@ -86,6 +86,35 @@ def test_packed_tails_go_as_soon_as_they_fill_a_batch_in_the_order_they_came():
     assert pool.take(90, is_end=False) is None
 
 
+@given(lengths=lengths_drawn, budget=st.integers(1, 300), packs=st.booleans(), padding=st.sampled_from(["allowed", "never", "single"]))
+def test_the_last_rows_are_shared_by_groups_that_are_read_at_a_time(lengths: list[int], budget: int, packs: bool, padding: str):
+    pool = RowPool(frozenset({FULL}), padding=padding, packs=packs, n_parallel=2)
+    for length in lengths:
+        pool.add(row(length))
+    n_left = sum(lengths)
+    for _ in range(len(lengths)):
+        assert pool.n_tokens == n_left
+        group = pool.take(budget, is_end=True)
+        if group is None:
+            break
+        n_left -= group.n_row_tokens
+        assert group.n_tokens <= min(budget, 0.51 * (n_left + group.n_row_tokens) + 1) or len(group.rows) == 1
+    assert pool.n_tokens == n_left == 0
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_no_group_is_given_before_there_are_rows_for_all_that_are_read_at_a_time(packs: bool):
+    length = FULL - 10 * packs
+    pool = RowPool(frozenset({FULL}), packs=packs, n_parallel=2)
+    for _ in range(7):
+        pool.add(row(length))
+        assert pool.take(4 * length, is_end=False) is None
+    pool.add(row(length))
+    group = pool.take(4 * length, is_end=False)
+    assert group is not None
+    assert (len(group.rows), group.is_packed) == (4, packs)
+
+
 @pytest.mark.parametrize("packs", [False, True])
 def test_a_row_of_a_rare_length_does_not_wait_for_ever(packs: bool):
     pool = RowPool(frozenset({FULL}), packs=packs)

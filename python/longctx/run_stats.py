@@ -10,7 +10,8 @@ from typing import Any
 class RunStats:
     """The meter of one run, from the first document to the last result.
 
-    Reading and chunking go on in a thread of their own while the model computes, so the parts may add up to more than the whole.
+    Reading and chunking go on in a thread of their own while the model computes, so the parts may add up to more than the whole. The model
+    computes ahead too, on CUDA and in threads on the CPU, so ``seconds_computing`` is at most the time it took.
 
     Attributes:
         documents: documents decided.
@@ -23,8 +24,8 @@ class RunStats:
         seconds: wall time.
         seconds_reading: in the source of the documents.
         seconds_chunking: cutting them into rows.
-        seconds_waiting: the model had nothing to do because no rows were ready.
-        seconds_computing: in the model.
+        seconds_waiting: no rows were ready for the model.
+        seconds_computing: the run waited for the model.
         seconds_aggregating: making predictions of values.
         device: where the model ran.
         mfu: share of the device's peak arithmetic that the rows' tokens needed; None where the peak is not known.
@@ -63,7 +64,7 @@ class RunStats:
 
     @property
     def idle_share(self) -> float:
-        """Share of the wall time in which no batch was being computed."""
+        """Share of the wall time in which the run did not wait for the model: the model was idle for at most that."""
         return 1.0 - min(1.0, self.seconds_computing / self.seconds) if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +18,25 @@ if TYPE_CHECKING:
 LEAVE_ONE_OUT_BLOCK = 64
 """Documents-without-a-chunk that are aggregated at a time."""
 MULTI_LABEL_THRESHOLD = 0.5
+STACKED_BYTES = 64_000_000
+"""Values of documents that are decided together; one that has more is decided alone."""
 
 
 def decide(documents: Sequence[DocumentRows], task: Task, *, explain: bool) -> list[Prediction]:
     """Make one prediction per document, in their order; ``explain`` makes a chunk's score its exact leave-one-out drop."""
     predictions: dict[int, Prediction] = {}
     with torch.inference_mode():
-        for positions in same_chunk_count(documents).values():
+        for positions in _groups(documents):
             group = [documents[position] for position in positions]
             predictions |= zip(positions, _decide_group(group, task, explain=explain), strict=True)
     return [predictions[position] for position in range(len(documents))]
+
+
+def _groups(documents: Sequence[DocumentRows]) -> Iterator[list[int]]:
+    """Positions of documents with the same number of chunks, not too many at a time: they are stacked."""
+    for positions in same_chunk_count(documents).values():
+        together = max(1, STACKED_BYTES // max(1, documents[positions[0]].values.nbytes))
+        yield from (positions[start : start + together] for start in range(0, len(positions), together))
 
 
 def _decide_group(documents: list[DocumentRows], task: Task, *, explain: bool) -> list[Prediction]:

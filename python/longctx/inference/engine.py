@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,7 @@ class DocumentRun:
         return self._meter.stats(self._task.runner.device, getattr(backend, "model", None))
 
     def __iter__(self) -> Iterator[Prediction]:
-        reader = BackgroundReader(self._slices, most_waiting=SLICES_AHEAD)
-        try:
+        with closing(self._flow), closing(BackgroundReader(self._slices, most_waiting=SLICES_AHEAD)) as reader:
             is_end = False
             while True:
                 if not self._flow.step(is_end=is_end):
@@ -69,8 +69,6 @@ class DocumentRun:
             # Only now: what was read before an error has its results.
             reader.check()
             self._texts.check()
-        finally:
-            reader.close()
 
     def _add_rows(self, reader: BackgroundReader[ChunkBatch]) -> bool:
         """Take a slice of rows, or run what there is while none comes; False at the end."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from longctx.errors import ModelError
 from longctx.inference.meter import Meter
 from longctx.inference.planning import Row, RowGroup, RowPool
+from longctx.inference.workers import Workers
 
 if TYPE_CHECKING:
     from longctx.batch import ChunkBatch
@@ -76,10 +77,12 @@ class RowFlow:
         self._runner = runner
         self._pool = pool
         self._meter = meter
+        self._workers = Workers(runner.n_parallel)
         self._known: OrderedDict[tuple[int, bytes], Row] = OrderedDict()
         self._late: deque[tuple[RowGroup, PendingValues]] = deque()
         self._complete: list[Piece] = []
         self._n_unfinished = 0
+        self._bytes_of_values = 500
 
     def add(self, batches: Sequence[ChunkBatch]) -> Piece:
         """Take the rows of one batch, asked as many questions as there are batches: the same chunks, other fixed tokens."""
@@ -99,20 +102,23 @@ class RowFlow:
         is_end = is_end or self._n_unfinished >= MOST_UNFINISHED
         group = self._pool.take(self._runner.token_budget, is_end=is_end)
         if group is None:
-            is_late = is_end and bool(self._late)
+            is_late = self._has_values or (is_end and bool(self._late))
             if is_late:
                 self._fetch()
             return is_late
         with self._meter.computing():
-            pending = self._runner.start(group)
+            pending = self._runner.start(group, self._workers_for(group))
         if pending is None:
-            self._pool.put_back(group)
+            self._ran_out_of_memory(group, had_company=bool(self._late))
             return True
-        self._meter.group_ran(group)
         self._late.append((group, pending))
-        if len(self._late) > self._runner.n_late:
+        while self._has_values or len(self._late) > self._runner.n_late:
             self._fetch()
         return True
+
+    def close(self) -> None:
+        """Wait for what is in work, and end the threads that compute."""
+        self._workers.close()
 
     def complete(self) -> list[Piece]:
         """Give the pieces that have become complete, once."""
@@ -139,14 +145,50 @@ class RowFlow:
 
     def _remember(self, key: tuple[int, bytes], row: Row) -> None:
         self._known[key] = row
-        most_rows = max(1, REMEMBERED_BYTES // (len(key[1]) + 500))
+        most_rows = max(1, REMEMBERED_BYTES // (len(key[1]) + self._bytes_of_values))
         while len(self._known) > most_rows:
             self._known.popitem(last=False)
 
+    @property
+    def _has_values(self) -> bool:
+        """The oldest group in work has its values."""
+        return bool(self._late) and self._late[0][1].are_there
+
+    def _workers_for(self, group: RowGroup) -> Workers | None:
+        """None: in the calling thread, whose threads a row that is all there is shall have for itself."""
+        is_all = len(group.rows) == 1 and not self._late and not self._pool.n_tokens
+        return None if is_all or self._runner.n_parallel == 1 else self._workers
+
     def _fetch(self) -> None:
+        group, values = self._next_values()
+        if values is None:
+            self._ran_out_of_memory(group, had_company=True)
+        else:
+            self._put(group, values)
+
+    def _next_values(self) -> tuple[RowGroup, NDArray[np.float32] | None]:
         group, pending = self._late.popleft()
         with self._meter.computing():
             values = pending.values()
+        if values is not None:
+            self._bytes_of_values = max(self._bytes_of_values, values.nbytes // len(values))
+        return group, values
+
+    def _ran_out_of_memory(self, group: RowGroup, *, had_company: bool) -> None:
+        """Plan its rows again. Groups that were in work beside it fill the same memory: what fails of them counts as the same failure."""
+        failed = [group]
+        while self._late:
+            beside, values = self._next_values()
+            if values is None:
+                failed.append(beside)
+            else:
+                self._put(beside, values)
+        self._runner.shrink(max(failed, key=lambda one: one.n_tokens), had_company=had_company)
+        for one in reversed(failed):
+            self._pool.put_back(one)
+
+    def _put(self, group: RowGroup, values: NDArray[np.float32]) -> None:
+        self._meter.group_ran(group)
         for row, row_values in zip(group.rows, values, strict=True):
             # A copy, so that a remembered row does not keep its whole batch; ids are not needed again.
             row.ids, row.types, row.values = None, None, row_values.copy()

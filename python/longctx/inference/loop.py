@@ -1,9 +1,11 @@
-"""A group of rows through a backend: to the device and back without waiting for it, and less at a time when memory ends."""
+"""A group of rows through a backend: to the device or a worker and back without waiting, and less at a time when memory ends."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from longctx.inference.meter import Meter
 from longctx.inference.packing import PackedBackend, PackedRows
 from longctx.inference.planning import MOST_PADDING, Padding, RowGroup, RowPool
 from longctx.inference.transfer import LateValues, Transfer, transfer_for
+from longctx.inference.workers import Workers
 
 if TYPE_CHECKING:
     from longctx.batch import ChunkBatch
@@ -36,8 +39,29 @@ LATE_BATCHES = 2
 class PendingValues(Protocol):
     """Values that may still be computed."""
 
-    def values(self) -> NDArray[np.float32]:
-        """Float32 ``(n_rows, d)``; waits for them."""
+    @property
+    def are_there(self) -> bool:
+        """True where nothing has to be waited for."""
+
+    def values(self) -> NDArray[np.float32] | None:
+        """Float32 ``(n_rows, d)``; waits for them. None: memory ran out."""
+
+
+class WorkerValues:
+    """Values that a worker computes."""
+
+    def __init__(self, future: Future[LateValues | None]) -> None:
+        self._future = future
+
+    @property
+    def are_there(self) -> bool:
+        """As the interface says."""
+        return self._future.done()
+
+    def values(self) -> NDArray[np.float32] | None:
+        """As the interface says; an error of the model is raised here."""
+        computed = self._future.result()
+        return None if computed is None else computed.values()
 
 
 class RowRunner:
@@ -66,6 +90,7 @@ class RowRunner:
         self.packed = None if deterministic else packed
         self.deterministic = deterministic
         self._transfer: Transfer = transfer_for(backend.device)
+        self._is_tight = False
 
     @property
     def device(self) -> torch.device:
@@ -78,9 +103,18 @@ class RowRunner:
         return self.backend.facts.takes_types
 
     @property
+    def n_parallel(self) -> int:
+        """How many groups are computed at a time. With ``deterministic`` one, or a row's threads would depend on its company."""
+        return 1 if self.deterministic or self._is_tight else self.backend.n_parallel
+
+    @property
     def n_late(self) -> int:
-        """How many groups may be started before the first one's values are fetched."""
-        return LATE_BATCHES if self.device.type == "cuda" else 0
+        """How many groups may be started before the first one's values are fetched: with workers one more than they have in work."""
+        if self._is_tight:
+            return 0
+        if self.device.type == "cuda":
+            return LATE_BATCHES
+        return self.n_parallel if self.n_parallel > 1 else 0
 
     def run(self, batch: ChunkBatch) -> NDArray[np.float32]:
         """Values float32 ``(n_rows, d)`` in the order of the batch's rows.
@@ -91,16 +125,20 @@ class RowRunner:
         if not batch.n_rows:
             raise ModelError("There are no rows to run: the chunk batch is empty.")
         flow = RowFlow(self, self.new_pool(frozenset({int(batch.lengths.max())}), batch.padding_side), Meter())
-        flow.add([batch])
-        while flow.step(is_end=True):
-            pass
+        try:
+            flow.add([batch])
+            while flow.step(is_end=True):
+                pass
+        finally:
+            flow.close()
         return _values(flow.complete())
 
     def new_pool(self, full_lengths: frozenset[int], padding_side: str) -> RowPool:
         """Give a pool for rows of this model."""
         at_end = MOST_PADDING if self.device.type == "cpu" else MOST_PADDING_AT_END
         packs = self.packed is not None and padding_side == "right"
-        return RowPool(full_lengths, padding=self._padding(padding_side), packs=packs, most_padding_at_end=at_end)
+        padding = self._padding(padding_side)
+        return RowPool(full_lengths, padding=padding, packs=packs, most_padding_at_end=at_end, n_parallel=self.n_parallel)
 
     def check_ids(self, batch: ChunkBatch) -> None:
         """Find a foreign tokenizer here: on CUDA it would break the whole process."""
@@ -109,10 +147,34 @@ class RowRunner:
         if n_known_ids is not None and largest >= n_known_ids:
             raise ModelError(f"The tokenizer gave id {largest}, but the model knows {n_known_ids} ids; give the model's own tokenizer.")
 
-    def start(self, group: RowGroup) -> PendingValues | None:
-        """Begin to compute a group; None when memory ran out: the budget is smaller now, and the rows have to be planned again."""
+    def start(self, group: RowGroup, workers: Workers | None) -> PendingValues | None:
+        """Begin to compute a group, in one of the workers where they are given; None: memory ran out."""
+        return self._compute(group) if workers is None else WorkerValues(workers.submit(partial(self._compute, group)))
+
+    def shrink(self, group: RowGroup, *, had_company: bool) -> None:
+        """Do less at a time from now on, because memory ran out for this group.
+
+        Raises:
+            ModelError: it is a single row, and no other group was computed beside it.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(group.rows) > 1:
+            self.token_budget = max(1, min(self.token_budget, group.n_tokens // 2))
+            logger.warning("out of memory on %s: token_budget is now %d", self.device, self.token_budget)
+        elif had_company:
+            self._is_tight = True
+            logger.warning("out of memory on %s: one batch at a time from now on", self.device)
+        else:
+            raise ModelError(
+                f"Out of memory on {self.device} with a single row of {group.width} tokens; "
+                "use a smaller max_tokens, another device or dtype='bfloat16'."
+            )
+
+    def _compute(self, group: RowGroup) -> LateValues | None:
+        """Values of a group; None, and nothing of it is kept, when memory ran out. Runs in any thread."""
         try:
-            with torch.inference_mode():
+            with torch.inference_mode():  # which holds for a single thread
                 values = self._run_packed(group) if group.is_packed else self._run_rectangle(group)
                 values = values if self.finish is None else self.finish(values)
                 return LateValues(values.float())
@@ -120,9 +182,6 @@ class RowRunner:
             if not _is_out_of_memory(error):
                 raise
         # Outside the except block: the traceback would keep the failed batch's tensors alive.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._halve(group)
         return None
 
     def _padding(self, padding_side: str) -> Padding:
@@ -130,15 +189,6 @@ class RowRunner:
             return "single"
         # Moving a left-padded row shifts its positions, so such rows only meet rows of their own length.
         return "never" if padding_side == "left" or not self.backend.facts.takes_mask else "allowed"
-
-    def _halve(self, group: RowGroup) -> None:
-        if len(group.rows) == 1:
-            raise ModelError(
-                f"Out of memory on {self.device} with a single row of {group.width} tokens; "
-                "use a smaller max_tokens, another device or dtype='bfloat16'."
-            )
-        self.token_budget = max(1, group.n_tokens // 2)
-        logger.warning("out of memory on %s: token_budget is now %d", self.device, self.token_budget)
 
     def _run_rectangle(self, group: RowGroup) -> Tensor:
         width, layout = group.width, group.rows[0].layout

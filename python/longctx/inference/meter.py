@@ -54,7 +54,7 @@ class Meter:
             self._seconds[part] += time.perf_counter() - start
 
     def computing(self) -> Any:
-        """Time in the model."""
+        """Time in which the caller waits for the model."""
         return self.timed("computing")
 
     def add_seconds(self, part: str, seconds: float) -> None:

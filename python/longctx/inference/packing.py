@@ -115,7 +115,7 @@ class PackedBackend:
 
 def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:
     """Give what reads packed rows with the model of a torch backend; None where it cannot, or fails the comparison with it."""
-    if not isinstance(backend, TorchBackend) or not _is_packable(backend.model):
+    if not isinstance(backend, TorchBackend) or backend.readout.kind == "tokens" or not _is_packable(backend.model):
         return None
     try:
         packed = PackedBackend(backend.model, backend.readout, longest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ class RowPool:
         packs: tails are packed.
         most_padding: share of padding in a batch.
         most_padding_at_end: the same when no more rows will come, so that waiting would not help.
+        n_parallel: groups that the model reads at a time. None is given while there are rows for fewer; the last rows are shared out.
     """
 
     def __init__(
@@ -102,16 +104,23 @@ class RowPool:
         packs: bool = False,
         most_padding: float = MOST_PADDING,
         most_padding_at_end: float = MOST_PADDING,
+        n_parallel: int = 1,
     ) -> None:
         self._full_lengths = full_lengths
         self._padding = padding
         self._packs = packs and padding != "single"
         self._most_padding = most_padding
         self._most_padding_at_end = most_padding_at_end
+        self._n_parallel = n_parallel
         self._full: dict[int, deque[Row]] = {}
         self._tails: dict[int, deque[Row]] = {}
         self._n_tail_tokens = 0
         self._n_taken = 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the rows that wait."""
+        return self._n_tail_tokens + sum(length * len(lane) for length, lane in self._full.items())
 
     def add(self, row: Row) -> None:
         """Let a row wait."""
@@ -128,6 +137,8 @@ class RowPool:
 
         With ``is_end`` no more rows will come soon, and None means that there are none.
         """
+        if is_end and self._n_parallel > 1:
+            token_budget = min(token_budget, ceil((1 + self._most_padding_at_end) * self.n_tokens / self._n_parallel))
         group = self._full_group(token_budget, is_end=is_end) or self._tail_group(token_budget, is_end=is_end)
         self._n_taken += group is not None
         return group
@@ -141,7 +152,7 @@ class RowPool:
     def _full_group(self, token_budget: int, *, is_end: bool) -> RowGroup | None:
         for length, lane in self._full.items():
             n_rows = 1 if self._padding == "single" else max(1, token_budget // length)
-            if lane and (len(lane) >= n_rows or is_end or self._is_old(lane[0])):
+            if lane and (len(lane) >= n_rows * self._n_parallel or is_end or self._is_old(lane[0])):
                 return RowGroup([lane.popleft() for _ in range(min(n_rows, len(lane)))])
         return None
 
@@ -149,7 +160,7 @@ class RowPool:
         if not self._n_tail_tokens:
             return None
         oldest = min((lane for lane in self._tails.values() if lane), key=lambda lane: lane[0].born)
-        n_batches = 1 if self._packs or self._padding == "single" else LOOK_AHEAD_BATCHES
+        n_batches = self._n_parallel if self._packs or self._padding == "single" else LOOK_AHEAD_BATCHES
         if not (is_end or self._n_tail_tokens >= n_batches * token_budget or self._is_old(oldest[0])):
             return None
         if self._packs:

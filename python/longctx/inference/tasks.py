@@ -153,13 +153,17 @@ def long_document_task(checkpoint: Checkpoint, make_chunker: MakeChunker, make_r
         raise ModelError(f"{checkpoint.name} is no LongDocumentModel.")
     if aggregate != "auto":
         raise ModelError(f"{checkpoint.name} was trained with its own aggregator ({model.config.aggregator!r}); leave aggregate= out.")
-    scale = model.scale
+    chunker, scale = make_chunker(), model.scale
+    if model.config.states == "tokens":
+        runner = make_runner(Readout("tokens", width=chunker.max_tokens))
+    else:
+        runner = make_runner(Readout("embedding", model.config.pooling), lambda embeddings: embeddings * scale)
     return Task(
         labels=model.config.labels,
         problem=model.config.problem,
         aggregator=Decider(model),
-        chunker=make_chunker(),
-        runner=make_runner(Readout("embedding", model.config.pooling), lambda embeddings: embeddings * scale),
+        chunker=chunker,
+        runner=runner,
     )
 
 

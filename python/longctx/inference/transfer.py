@@ -99,6 +99,11 @@ class LateValues:
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
         self._arrived.record(torch.cuda.current_stream(values.device))
 
+    @property
+    def are_there(self) -> bool:
+        """True where nothing has to be waited for."""
+        return self._arrived is None
+
     def values(self) -> NDArray[np.float32]:
         """Float32 ``(n_rows, d)``; waits for them."""
         if self._arrived is not None:

@@ -61,15 +61,16 @@ class _Judge:
     """A model and the documents it is judged on."""
 
     def __init__(self, model: Any, test: LabelledDocuments, seed: int, options: dict[str, Any]) -> None:
-        self._checkpoint = load_checkpoint(model, options.pop("tokenizer", None))
-        self._decider: LongDocumentModel | None = self._checkpoint.decider
-        if not self._checkpoint.was_loaded:  # what this has loaded would otherwise stay where it was loaded to, as a caller's object does
-            options["device"] = pick_device(options.get("device", "auto"))
+        checkpoint = load_checkpoint(model, options.get("tokenizer"))
+        self._decider: LongDocumentModel | None = checkpoint.decider
+        self._model = model  # as it was given: what is loaded from files may be computed by the fastest backend
         self._options = options
         self._classifier = self._classify(**options)
+        if self._decider is not None and not checkpoint.was_loaded:
+            self._decider.to(pick_device(options.get("device", "auto")))  # for the first row; the classifier has read the files for itself
         self._test = test
         self._seed = seed
-        self.name = self._checkpoint.name
+        self.name = checkpoint.name
         self._truth = self._encoded(test)
 
     def outcome(self) -> Outcome:
@@ -90,8 +91,7 @@ class _Judge:
         return self._scored(linear_control(states[0], truth, states[1], **given))
 
     def _classify(self, **options: Any) -> LongDocumentClassifier:
-        model = self._decider or (self._checkpoint.model, self._checkpoint.tokenizer)
-        return LongDocumentClassifier.from_pretrained(model, **options)
+        return LongDocumentClassifier.from_pretrained(self._model, **options)
 
     def _encoded(self, documents: LabelledDocuments) -> NDArray[Any]:
         return encode_labels(documents, self._classifier.labels, self._classifier.problem)
@@ -128,5 +128,5 @@ def _values(prediction: Prediction, n_labels: int) -> list[float]:
 
 def _first_states(model: LongDocumentModel, texts: Sequence[str]) -> NDArray[np.float32]:
     """One state for each document's first row, float32 ``(n_documents, hidden)``."""
-    documents = frozen_documents(model, texts, np.zeros(len(texts)), first_row=True)
+    documents = frozen_documents(model, texts, np.zeros(len(texts)), first_row=True, dtype="auto")
     return np.stack([states.mean(axis=0) for states in documents.states or ()])

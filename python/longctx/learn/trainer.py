@@ -49,13 +49,14 @@ class Trainer(transformers.Trainer):
     Args:
         model: what is trained, in place.
         args: ``transformers.TrainingArguments``; also ``label_smoothing_factor`` and ``train_sampling_strategy="group_by_length"``.
-        train: labelled documents: a file or files (JSONL, CSV, Parquet), a ``datasets.Dataset``, a table, pairs ``(text, label)``, dicts.
+        train: labelled documents: a file or files (JSONL, CSV, Parquet), a ``datasets.Dataset``, a table, pairs ``(text, label)``, dicts;
+            or ``EncodedDocuments``, which are ready.
         validation: the same, for ``eval_strategy`` and early stopping.
         text: name of the column with the text.
         label: name of the column with the label: a name, a list of names (multi-label), or a number (regression).
         freeze_encoder: the encoder does not learn. Its states are computed once and kept on disk.
         state_cache: folder for these states; None for ``states`` in the cache folder of longctx.
-        state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``; "auto" may be much faster on a CPU.
+        state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``.
         gradient_cache: the exact gradient in the memory of ``token_budget`` tokens, for about a third more time: True, False, or "auto" for
             the steps whose documents have more tokens than that.
         token_budget: tokens of rows that go through the encoder at a time.
@@ -83,7 +84,7 @@ class Trainer(transformers.Trainer):
         label: str = "label",
         freeze_encoder: bool = False,
         state_cache: str | Path | None = None,
-        state_dtype: str = "float32",
+        state_dtype: str = "auto",
         gradient_cache: bool | Literal["auto"] = "auto",
         token_budget: int = ROW_TOKENS_TOGETHER,
         max_train_chunks: int | None = None,
@@ -113,16 +114,15 @@ class Trainer(transformers.Trainer):
         self._layer_decay = layer_decay
         self._head_rate = head_learning_rate
         self._epsilon = adversarial_epsilon
-        self._labelled = {
-            name: self._read(model, data, name) for name, data in (("train", train), ("validation", validation)) if data is not None
-        }
+        given = {name: data for name, data in (("train", train), ("validation", validation)) if data is not None}
+        self._labelled = {name: self._read(data, name) for name, data in given.items() if not isinstance(data, EncodedDocuments)}
         if freeze_encoder:
             model.encoder.requires_grad_(requires_grad=False)
             if not args.use_cpu:
                 model.encoder.to(args.device)
         elif lora:
             add_lora(model, lora, seed=args.seed)
-        data = {name: self._encode(model, documents) for name, documents in self._labelled.items()}
+        data = given | {name: self._encode(model, documents) for name, documents in self._labelled.items()}
         self._weights = None
         if "train" in data:
             truth = data["train"].truth
@@ -206,7 +206,7 @@ class Trainer(transformers.Trainer):
             self.optimizer = kind(groups, **settings)
         return super().create_optimizer(*(() if model is None else (model,)))
 
-    def _read(self, model: LongDocumentModel, data: Any, name: str) -> LabelledDocuments:
+    def _read(self, data: Any, name: str) -> LabelledDocuments:
         return read_labelled(data, name=name, **self._columns)
 
     def _encode(self, model: LongDocumentModel, documents: LabelledDocuments) -> EncodedDocuments:

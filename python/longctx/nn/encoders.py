@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from longctx.errors import ModelError, ModelLoadError, one_line
+from longctx.errors import ConfigError, ModelError, ModelLoadError, one_line
 from longctx.nn.checkpoints import HEAD_SUFFIX, Checkpoint, load_encoder_checkpoint, quiet_transformers
 from longctx.nn.embedding import Pooling, minilm_folder
 
@@ -24,15 +25,23 @@ NOT_KEPT = (*NOT_OURS, "_name_or_path", "id2label", "label2id")
 """And those that say where an encoder lay, or what a head meant that it no longer has."""
 
 
-def load_encoder(encoder: Any, tokenizer: Any = None, *, dtype: torch.dtype = torch.float32) -> tuple[Checkpoint, dict[str, Any]]:
+LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+"""Names that configurations have for the number of layers."""
+
+
+def load_encoder(
+    encoder: Any, tokenizer: Any = None, *, n_layers: int | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Checkpoint, dict[str, Any]]:
     """Load an encoder and the configuration that builds it again.
 
     Args:
         encoder: "minilm" (packaged), a folder, a hub id, a loaded transformers model, or ``(model, tokenizer)``.
         tokenizer: instead of the encoder's own.
+        n_layers: keep only so many of its layers, from below; None for all.
         dtype: precision to load files in.
 
     Raises:
+        ConfigError: it has not so many layers.
         ModelLoadError: it cannot be found or read.
         ModelError: it has no token states to read.
     """
@@ -40,6 +49,9 @@ def load_encoder(encoder: Any, tokenizer: Any = None, *, dtype: torch.dtype = to
         encoder = minilm_folder() if str(encoder) == PACKAGED else encoder
     checkpoint = load_encoder_checkpoint(encoder, tokenizer, dtype=dtype)
     whole = checkpoint.model
+    if n_layers is not None:
+        whole = copy.deepcopy(whole) if checkpoint.was_loaded else whole
+        keep_layers(whole, n_layers)
     part = reading_part(whole)
     settings = json.loads(whole.config.to_json_string(use_diff=False))
     return replace(checkpoint, model=part), {key: value for key, value in settings.items() if key not in NOT_KEPT}
@@ -60,6 +72,32 @@ def reading_part(model: Any) -> Any:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return _prepared(model)
+
+
+def keep_layers(model: Any, n_layers: int) -> None:
+    """Take off all layers above the first ``n_layers``. The final norm of models that have one stays.
+
+    Raises:
+        ConfigError: the model has not so many layers.
+        ModelError: it does not say which its layers are.
+    """
+    config = model.config
+    name = next((name for name in LAYER_COUNTS if isinstance(getattr(config, name, None), int)), None)
+    most = getattr(config, name) if name else 0
+    stacks = [(owner, own, part) for owner in model.modules() for own, part in owner.named_children() if _is_stack(part, most)]
+    if name is None or not stacks or getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{type(model).__name__} does not say which its layers are; leave encoder_layers= out.")
+    if not 1 <= n_layers <= most:
+        raise ConfigError(f"encoder_layers={n_layers}: {type(model).__name__} has {most} layers; use 1 to {most}, or None for all.")
+    for owner, own, part in stacks:
+        setattr(owner, own, part[:n_layers])
+    setattr(config, name, n_layers)
+    if isinstance(getattr(config, "layer_types", None), list):
+        config.layer_types = config.layer_types[:n_layers]
+
+
+def _is_stack(part: nn.Module, n_layers: int) -> bool:
+    return isinstance(part, nn.ModuleList) and len(part) == n_layers
 
 
 def build_encoder(settings: dict[str, Any], name: str) -> Any:

@@ -101,6 +101,7 @@ class LongDocumentModel(nn.Module):
         aggregator_options: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
         overlap_tokens: int | None = None,
+        encoder_layers: int | None = None,
         pooling: Pooling | str = "auto",
         states: States = "chunks",
         dropout: float = 0.1,
@@ -121,6 +122,8 @@ class LongDocumentModel(nn.Module):
             aggregator_options: its own options.
             max_tokens: length of a row; None for what the encoder allows.
             overlap_tokens: tokens neighbouring chunks share; None for an eighth of a row.
+            encoder_layers: keep only so many of the encoder's layers, from below; None for all. Sentence encoders end in layers that keep
+                what sentences are about and drop how they are said: for a frozen MiniLM, 4 of its 6 layers know much more of opinions.
             pooling: "mean", "first" or "last" token; "auto" is "last" where tokens see only those before them, else the encoder's own.
             states: the aggregator reads one state for each chunk ("chunks") or all token states ("tokens").
             dropout: before the head, in training.
@@ -134,7 +137,7 @@ class LongDocumentModel(nn.Module):
             ModelLoadError: the encoder cannot be found or read.
             MissingDependencyError: "minilm" without the extra.
         """
-        checkpoint, settings = load_encoder(encoder, tokenizer, dtype=dtype)
+        checkpoint, settings = load_encoder(encoder, tokenizer, n_layers=encoder_layers, dtype=dtype)
         if aggregator == "auto":
             aggregator = "label_attention" if problem == "multi_label" else "attention"
         config = LongDocumentConfig(

@@ -17,12 +17,15 @@ class Readout:
     """What is read from the model for a row.
 
     Attributes:
-        kind: "logits" of the checkpoint's head, or the "embedding" that ``embed_rows`` makes of the token states.
+        kind: "logits" of the checkpoint's head, the "embedding" that ``embed_rows`` makes of the token states, or these "tokens"
+            themselves: how many there are, then their states one after the other, filled up with zeros to ``width`` tokens.
         pooling: how an embedding pools the token states.
+        width: tokens of the longest row, for "tokens".
     """
 
-    kind: Literal["logits", "embedding"]
+    kind: Literal["logits", "embedding", "tokens"]
     pooling: Pooling = "mean"
+    width: int = 0
 
 
 LOGITS = Readout("logits")
@@ -59,6 +62,10 @@ class Backend(Protocol):
     @property
     def device(self) -> torch.device:
         """Where inputs are copied to and values come from."""
+
+    @property
+    def n_parallel(self) -> int:
+        """How many batches to compute at a time: so many threads may call ``run``, each with its share of torch's threads."""
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Values float ``(n_rows, d)`` on ``device``, perhaps still being computed there.

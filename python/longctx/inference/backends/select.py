@@ -7,6 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from longctx.inference.backends.choice import Abilities, Choice, candidates, fas
 from longctx.inference.backends.openvino_backend import has_fast_bf16, has_openvino
 from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.device import DTYPES
+from longctx.inference.workers import Workers, cpu_workers
 from longctx.nn.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -28,9 +30,9 @@ logger = logging.getLogger(__name__)
 Runs = Mapping[Choice, Callable[[], Any]]
 Timer = Callable[[Runs], dict[Choice, float]]
 MAX_ROWS = 8
-"""Rows of a measured batch: more leave a CPU's cache, and all candidates lose alike."""
+"""Rows of a measurement: more leave a CPU's cache, and all candidates lose alike."""
 SECONDS_PER_RUN = 0.15
-"""About how long a measured batch may take in torch, so that two seconds see several rounds."""
+"""About how long its rows may take in torch, so that two seconds see several rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,13 @@ class BackendOpener:
             return self._torch(readout)
         options = candidates(request.backend, request.dtype, abilities())
         is_settled = self._checkpoint.was_loaded and request.backend == "auto" and request.dtype != "int8"
-        if is_settled or (request.compile and request.backend == "auto"):
+        # A row's token states are more than its tokens: writing them takes longer than another backend would save.
+        if is_settled or (request.backend == "auto" and (request.compile or readout.kind == "tokens")):
             options = [choice for choice in options if choice.backend == "torch"][:1]
         if request.compile and options[0].backend != "torch":
             raise ConfigError("compile=True is for torch; leave it out, or use backend='torch' without dtype='int8'.")
+        if readout.kind == "tokens" and options[0].backend != "torch":
+            raise ConfigError("a model of states='tokens' is read by torch; leave backend= out, and use dtype='float32' or 'bfloat16'.")
         if len(options) == 1:
             return self._open_one(options[0], readout)
         return self._fastest(options, readout)
@@ -114,19 +119,21 @@ class BackendOpener:
 
     def _fastest(self, options: list[Choice], readout: Readout) -> Backend:
         self._weights = self._weights or model_fingerprint(self._checkpoint.model)
-        path = choices_folder() / f"{fingerprint(machine(), self._weights, readout.kind, self._max_tokens, list(map(str, options)))}.json"
+        key = fingerprint(machine(), cpu_workers(), self._weights, readout.kind, self._max_tokens, list(map(str, options)))
+        path = choices_folder() / f"{key}.json"
         remembered = _remembered(path, options)
         if remembered is not None:
             return self._open_one(remembered, readout)
         opened = self._openable(options, readout)
         if len(opened) == 1:
             return self._open_one(next(iter(opened)), readout)
-        batch = self._sample(next(iter(opened.values())))
-        seconds = self._timer({choice: partial(_run, backend, batch) for choice, backend in opened.items()})
+        rows = self._sample(next(iter(opened.values())))
+        with closing(Workers(cpu_workers())) as workers:
+            seconds = self._timer({choice: partial(_run_parallel, backend, rows, workers) for choice, backend in opened.items()})
         choice = fastest(seconds)
         logger.info("of %s, %s is the fastest here for %s", ", ".join(map(str, seconds)), choice, self._checkpoint.name)
-        rates = {str(option): round(batch.numel() / least) if least > 0 else 0 for option, least in seconds.items()}
-        told = {"model": self._checkpoint.name, "max_tokens": self._max_tokens, "tokens_per_second": rates, "rows": len(batch)}
+        rates = {str(option): round(rows.numel() / least) if least > 0 else 0 for option, least in seconds.items()}
+        told = {"model": self._checkpoint.name, "max_tokens": self._max_tokens, "tokens_per_second": rates, "rows": len(rows)}
         write_json(path, {"backend": choice.backend, "dtype": choice.dtype, "machine": machine(), **told})
         return opened[choice] if choice.backend == "openvino" else self._open_one(choice, readout)
 
@@ -151,18 +158,28 @@ class BackendOpener:
         return TorchBackend(model, readout, device=self._device)
 
     def _sample(self, backend: Backend) -> torch.Tensor:
-        """Ids int64 ``(n_rows, max_tokens)``; as many rows as ``SECONDS_PER_RUN`` allows, by one row through ``backend``."""
+        """Ids int64 ``(n_rows, max_tokens)``: as many as ``SECONDS_PER_RUN`` allows, by one through ``backend``, and one for each batch."""
         n_ids = backend.facts.n_known_ids or 1000
         rows = torch.randint(n_ids // 2, n_ids, (MAX_ROWS, self._max_tokens), generator=torch.Generator().manual_seed(0))
         _run(backend, rows[:1])
         start = time.perf_counter()
         _run(backend, rows[:1])
         n_rows = int(SECONDS_PER_RUN / max(time.perf_counter() - start, 1e-6))
-        return rows[: max(1, n_rows) if backend.facts.can_pad else 1]
+        return rows[: max(backend.n_parallel, n_rows) if backend.facts.can_pad else backend.n_parallel]
 
 
 def _run(backend: Backend, ids: torch.Tensor) -> None:
     backend.run(ids, None, torch.zeros_like(ids) if backend.facts.takes_types else None)
+
+
+def _run_parallel(backend: Backend, ids: torch.Tensor, workers: Workers) -> None:
+    """As a run of documents does it: in as many batches as the backend computes at a time."""
+    batches = ids.chunk(backend.n_parallel)
+    if len(batches) == 1:
+        _run(backend, ids)
+        return
+    for future in [workers.submit(partial(_run, backend, batch)) for batch in batches]:
+        future.result()
 
 
 def _check_off_cpu(request: Request, device: torch.device) -> None:
