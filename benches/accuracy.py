@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PrinterCallback
 
 from longctx import LongDocumentModel, Trainer
 from longctx.learn.controls import linear_control, tfidf_control
@@ -137,6 +138,8 @@ class Bench:
             arguments = training_arguments(
                 folder,
                 freeze_encoder=not options.fine_tune,
+                aggregator=aggregator,
+                n_documents=len(train),
                 seed=seed,
                 logging_strategy="no",
                 use_cpu=not torch.cuda.is_available(),
@@ -151,6 +154,7 @@ class Bench:
                 max_train_chunks=options.max_train_chunks,
                 head_learning_rate=HEAD_LEARNING_RATE if options.fine_tune else None,
             )
+            trainer.remove_callback(PrinterCallback)
             trainer.train()
             values = trainer.predict(encoded.subset(test)).predictions
         return probabilities(torch.from_numpy(values), self.problem).numpy()

@@ -117,6 +117,6 @@ def test_an_encoder_pools_as_its_sentence_transformers_configuration_says(tmp_pa
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
     assert chunk_and_classify("the fox", folder, LABELS, device="cpu")[0] != mean
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
-    with pytest.raises(longctx.ModelError, match="lasttoken"):
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(longctx.ModelError, match="max_tokens"):
         chunk_and_classify("the fox", folder, LABELS, device="cpu")

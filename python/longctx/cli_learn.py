@@ -33,7 +33,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model; must be new or empty.")],
     encoder: Annotated[str, typer.Option(help="minilm (needs the extra of that name), a folder, or a hub id.")] = "minilm",
     freeze_encoder: Annotated[bool, typer.Option("--freeze-encoder", help="Only aggregator and head learn; minutes on a CPU.")] = False,
-    encoder_layers: Annotated[int | None, typer.Option(help="Keep only so many of the encoder's layers, from below.")] = None,
+    encoder_layers: Annotated[
+        int | None, typer.Option(help="Keep only so many of the encoder's layers, from below; 4 for a frozen minilm.")
+    ] = None,
     aggregator: Annotated[str, typer.Option(help="How chunks become a document, like attention or label_attention.")] = "auto",
     problem: Annotated[
         Literal["auto", "single_label", "multi_label", "regression"], typer.Option(help="auto goes by the labels.")
@@ -41,7 +43,9 @@ def train(
     validation: Annotated[
         list[Path] | None, typer.Option(help="More labelled documents, judged after every epoch; the best epoch is kept.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Length of a row; without it, what the encoder allows.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Length of a row; without it, what the encoder allows, and 128 for a frozen minilm.")
+    ] = None,
     overlap_tokens: Annotated[int | None, typer.Option(help="Tokens that neighbouring chunks share.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the documents.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Documents of a step.")] = None,
@@ -62,17 +66,8 @@ def train(
 
     documents = read_labelled(list(files), text=text, label=label)
     judged = None if validation is None else read_labelled(list(validation), text=text, label=label, name="validation")
-    model = _new_model(
-        documents,
-        label,
-        problem,
-        encoder,
-        aggregator=aggregator,
-        encoder_layers=encoder_layers,
-        max_tokens=max_tokens,
-        overlap_tokens=overlap_tokens,
-        seed=seed,
-    )
+    lengths = _given(encoder_layers=encoder_layers, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
+    model = _new_model(documents, label, problem, encoder, aggregator, seed=seed, **_reading(encoder, freeze_encoder, lengths))
     with TemporaryDirectory() as scratch:
         folder = scratch if checkpoints is None else checkpoints
         _train(
@@ -108,8 +103,10 @@ def evaluate(
         if path is not None:
             check_output(path, endings=(ending,))
     from longctx.learn.evaluation import evaluate as judge
+    from longctx.learn.recipe import told_reading
 
-    report = judge(model, list(files), train=train and list(train), text=text, label=label, seed=seed, device=device)
+    with told_reading():
+        report = judge(model, list(files), train=train and list(train), text=text, label=label, seed=seed, device=device)
     report.to_json(json)
     if html is not None:
         report.to_html(html)
@@ -119,13 +116,20 @@ def evaluate(
             say(f"report -> {path}")
 
 
-def _new_model(documents: LabelledDocuments, column: str, problem: str, encoder: str, **options: Any) -> LongDocumentModel:
+def _reading(encoder: str, freeze_encoder: bool, given: dict[str, int]) -> dict[str, int]:
+    from longctx.learn.recipe import FROZEN_MINILM
+    from longctx.nn.encoders import PACKAGED
+
+    return {**FROZEN_MINILM, **given} if freeze_encoder and encoder == PACKAGED else given
+
+
+def _new_model(documents: LabelledDocuments, column: str, problem: str, encoder: str, aggregator: str, **options: Any) -> LongDocumentModel:
     from longctx.learn.labelled import infer_problem, label_names
     from longctx.nn.model import LongDocumentModel
 
     kind: Any = infer_problem(documents.labels) if problem == "auto" else problem
     names = label_names(documents.labels, kind) or [column]
-    return LongDocumentModel.from_encoder(encoder, labels=names, problem=kind, **options)
+    return LongDocumentModel.from_encoder(encoder, labels=names, problem=kind, aggregator=aggregator, **options)
 
 
 def _train(
@@ -139,7 +143,7 @@ def _train(
     class_weights: str,
     resumes: bool,
 ) -> None:
-    from longctx.learn.recipe import HEAD_LEARNING_RATE, quiet, training_arguments
+    from longctx.learn.recipe import HEAD_LEARNING_RATE, quiet, told_reading, training_arguments
     from longctx.learn.trainer import Trainer
 
     if resumes or judged is not None:
@@ -147,15 +151,18 @@ def _train(
     if judged is not None:
         best = "eval_mae" if model.config.problem == "regression" else "eval_macro_f1"
         settings |= {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": best}
-    trainer = Trainer(
-        model,
-        training_arguments(folder, freeze_encoder=freeze_encoder, **settings),
-        train=documents,
-        validation=judged,
-        freeze_encoder=freeze_encoder,
-        head_learning_rate=None if freeze_encoder else HEAD_LEARNING_RATE,
-        class_weights=None if class_weights == "none" else "balanced",
-    )
+    with told_reading():
+        trainer = Trainer(
+            model,
+            training_arguments(
+                folder, freeze_encoder=freeze_encoder, aggregator=model.config.aggregator, n_documents=len(documents), **settings
+            ),
+            train=documents,
+            validation=judged,
+            freeze_encoder=freeze_encoder,
+            head_learning_rate=None if freeze_encoder else HEAD_LEARNING_RATE,
+            class_weights=None if class_weights == "none" else "balanced",
+        )
     last = _last_checkpoint(Path(folder), model) if resumes else None
     if last is not None:
         say(f"going on from {last}")

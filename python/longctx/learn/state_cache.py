@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from longctx.chunking import Chunker
     from longctx.nn.model import LongDocumentModel
 
+logger = logging.getLogger(__name__)
+
 STATES, KEYS, ENDS = "states.npy", "keys.npy", "ends.npy"
 """Files of a shard: states float32 ``(n_states, hidden)``; SHA-256 of texts uint8 ``(n_documents, 32)``; int64 ``(n_documents,)``."""
 VERSION = 1
 """Of how states are made; a new number makes all caches new."""
 ROWS_TOGETHER = 512
+SHARD_CHARS = 2_000_000
+"""Of the documents of a shard: a minute or two of a CPU."""
 
 
 def frozen_documents(
@@ -64,7 +69,12 @@ def frozen_documents(
     known = _known(folder)
     missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if missing:
-        known |= _read(_StateMaker(model, chunker, dtype), missing, folder)
+        maker, n_done = _StateMaker(model, chunker, dtype), 0
+        logger.info("reading %s documents with the frozen encoder, once", f"{len(missing):,}")
+        for part in _parts(missing):
+            known |= _read(maker, part, folder)
+            n_done += len(part)
+            logger.info("read %s of %s documents", f"{n_done:,}", f"{len(missing):,}")
     return replace(rows, ids=None, states=[known[key] for key in keys], per_token=model.config.states == "tokens")
 
 
@@ -94,6 +104,20 @@ def _by_key(keys: Sequence[bytes], ends: NDArray[np.int64], states: NDArray[np.f
     return dict(zip(keys, np.split(states, ends[:-1]), strict=True))
 
 
+def _parts(documents: dict[bytes, str]) -> Iterator[dict[bytes, str]]:
+    """Documents of a shard each: what is read is kept, also where a run ends in the middle."""
+    part: dict[bytes, str] = {}
+    n_chars = 0
+    for key, text in documents.items():
+        part[key] = text
+        n_chars += len(text)
+        if n_chars >= SHARD_CHARS:
+            yield part
+            part, n_chars = {}, 0
+    if part:
+        yield part
+
+
 def _read(maker: _StateMaker, missing: dict[bytes, str], folder: Path) -> dict[bytes, NDArray[np.float32]]:
     """Make states of these documents, in a shard of their own where it can be written, else in memory."""
     keys, texts = list(missing), list(missing.values())
@@ -111,16 +135,11 @@ def _read(maker: _StateMaker, missing: dict[bytes, str], folder: Path) -> dict[b
             at += len(part)
         states.flush()
 
-    discard_broken(shard)
+    if shard.is_dir() and not is_whole(shard):
+        discard(shard)
     if publish(shard, fill):
         return _by_key(keys, ends, np.load(shard / STATES, mmap_mode="r"))
     return _by_key(keys, ends, np.concatenate(list(maker.states(texts))))
-
-
-def discard_broken(shard: Path) -> None:
-    """Make room for a shard whose name is taken by one that is not whole."""
-    if shard.is_dir() and not is_whole(shard):
-        discard(shard)
 
 
 class _StateMaker:
