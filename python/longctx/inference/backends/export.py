@@ -157,7 +157,7 @@ def quantize(exported: Any, checkpoint: Checkpoint, facts: ModelFacts) -> Any:
     """
     with without_telemetry():
         import nncf
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own setter also changes handlers, which others may share
     rows = calibration_rows(checkpoint)
 
     def inputs(row: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
