@@ -59,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--backend", default="torch", help="what longctx computes with: torch, openvino, or auto")
     parser.add_argument("--only", nargs="*", help="contenders beside longctx")
     return parser.parse_args()
 
@@ -88,7 +89,12 @@ class Setting:
         self.n_documents = len(texts)
         self._overlap = options.max_tokens // 8
         self.classifier = longctx.LongDocumentClassifier.from_pretrained(
-            self._model_folder, max_tokens=options.max_tokens, overlap_tokens=self._overlap, device="cpu", dtype="float32"
+            self._model_folder,
+            max_tokens=options.max_tokens,
+            overlap_tokens=self._overlap,
+            device="cpu",
+            dtype="float32",
+            backend=options.backend,
         )
         batch = longctx.Chunker(self._model_folder, max_tokens=options.max_tokens, overlap_tokens=self._overlap)(texts)
         spans = zip(batch.document_index, batch.char_spans.tolist(), strict=True)

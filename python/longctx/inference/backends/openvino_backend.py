@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -89,6 +90,7 @@ class OpenVinoBackend:
         self._exported = exported
         self._compiled: dict[bool, Any] = {}
         self._compiling = threading.Lock()
+        self._idle: dict[bool, deque[Any]] = {False: deque(), True: deque()}
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """As the interface says."""
@@ -97,10 +99,14 @@ class OpenVinoBackend:
             inputs.append((torch.ones_like(input_ids) if mask is None else mask).long().numpy())
         if self.facts.takes_types:
             inputs.append((torch.zeros_like(input_ids) if token_types is None else token_types).long().numpy())
-        compiled = self._compile(is_alone=torch.get_num_threads() >= self._n_threads)
-        # A request of its own for every call: those of OpenVINO's shorthand share one, and threads would meet in it.
-        request = compiled.create_infer_request()
-        return torch.from_numpy(request.infer(inputs)[0].copy())
+        is_alone = torch.get_num_threads() >= self._n_threads
+        idle = self._idle[is_alone]
+        # One request for each call at a time: OpenVINO's shorthand shares one, in which threads would meet. They are used again, because
+        # each has memory of its own for what is between the layers.
+        request = idle.pop() if idle else self._compile(is_alone=is_alone).create_infer_request()
+        values = torch.from_numpy(request.infer(inputs)[0].copy())
+        idle.append(request)
+        return values
 
     def _compile(self, *, is_alone: bool) -> Any:
         """Give the model on all threads, or as one that computes ``n_parallel`` batches at a time, each on its share of them.
