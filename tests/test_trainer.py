@@ -395,6 +395,12 @@ def test_early_stopping_takes_back_the_best_weights(make: Make, tmp_path: Path):
     assert are_equal(best, weights(trainer.model))
 
 
+def test_documents_are_judged_by_the_name_that_transformers_has_for_them(make: Make, tmp_path: Path):
+    trainer = Trainer(make(), arguments(tmp_path), train=TRAIN, validation=TRAIN[:4])
+    assert trainer.evaluate(eval_dataset=TRAIN[:6], controls=False).n_documents == 6
+    assert trainer.evaluate().keys() >= {"eval_loss", "eval_accuracy", "eval_macro_f1"}
+
+
 def test_a_checkpoint_can_be_given_to_chunk_and_classify(make: Make, tmp_path: Path):
     trainer = trained(make(), tmp_path, settings={"save_strategy": "epoch", "num_train_epochs": 1})
     trainer.model.eval()

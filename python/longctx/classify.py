@@ -20,9 +20,9 @@ from longctx.inference.packing import PackedBackend, pack_backend
 from longctx.inference.progress import HIDDEN, Progress, document_progress
 from longctx.inference.tasks import Task, chunker_maker, entailment_task, long_document_task, read_labels, similarity_task, trained_task
 from longctx.nn.checkpoints import Checkpoint, load_checkpoint
-from longctx.nn.config import Problem
+from longctx.nn.config import OVERLAP_SHARE
 from longctx.nn.embedding import minilm_folder
-from longctx.results import Label, Prediction, Predictions
+from longctx.results import Label, Prediction, Predictions, Problem
 from longctx.tokenizer_files import find
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 HYPOTHESIS_TEMPLATE = "This text is about {}."
 MINILM_MAX_TOKENS = 128
 """Of 128, 256 and 512, the one that finds most single passages and is level otherwise; figures in ``chunk_and_classify``."""
-OVERLAP_SHARE = 8
-"""Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
 TRAINED = ("classifier", "long_document")
 """Kinds of checkpoints that bring their own labels."""
 CHUNK_OPTIONS = ("boundary", "tail", "select", "max_chunks", "seed", "specials", "threads")

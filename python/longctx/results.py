@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from longctx.coverage import Coverage
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from longctx.run_stats import RunStats
 
+Problem = Literal["single_label", "multi_label", "regression"]
+"""What is decided: one class of several, any number of labels, or one or several values."""
 Label = str | float | list[str] | list[float]
 """A name; for multi-label problems the list of names; for regression the value (a list where there are several)."""
 

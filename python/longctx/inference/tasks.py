@@ -18,7 +18,8 @@ from longctx.inference.loop import RowRunner
 from longctx.inference.questions import Question, question_of
 from longctx.nn.aggregators import Aggregator, Mean, SoftmaxEvidence, build_aggregator
 from longctx.nn.checkpoints import Checkpoint, entailment_index
-from longctx.nn.config import Problem, probabilities
+from longctx.nn.config import probabilities
+from longctx.results import Problem
 from longctx.tokenizer_files import TokenizerSpec
 
 if TYPE_CHECKING:

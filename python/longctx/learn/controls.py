@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, one_line
 from longctx.learn.extras import train_extra
-from longctx.learn.outcome import Problem
+from longctx.results import Problem
 
 N_FOLDS = 3
 """Parts of the train documents, each left out once, on which the strength of the penalty is chosen."""

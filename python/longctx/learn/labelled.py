@@ -11,15 +11,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, DocumentError, DocumentTypeError, one_line
 from longctx.learn.columns import plain, read_columns
+from longctx.results import Problem
 
-Problem = Literal["single_label", "multi_label", "regression"]
 Label = str | list[str] | float
 Labels = list[str] | list[list[str]] | list[float]
 Truth = NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.float64]

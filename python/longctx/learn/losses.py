@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longctx.errors import ConfigError
-from longctx.nn.config import Problem
+from longctx.results import Problem
 
 ClassWeights = Mapping[str, float] | Literal["balanced"] | None
 MOST_WEIGHT = 100.0

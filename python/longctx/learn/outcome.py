@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longctx.errors import ConfigError, ModelError
-
-Problem = Literal["single_label", "multi_label", "regression"]
-"""One class of several, any number of labels, or one or several values."""
+from longctx.results import Problem
 
 THRESHOLD = 0.5
 """From this probability on a label of a multi-label problem counts as given."""

@@ -15,8 +15,9 @@ from longctx.data.writers import atomic_file
 from longctx.errors import ConfigError
 from longctx.learn.intervals import Interval, Resamples, intervals, paired_differences, resampled_metrics
 from longctx.learn.metrics import Calibration, all_metrics, calibration, flat_metrics, per_class
-from longctx.learn.outcome import Outcome, Problem
+from longctx.learn.outcome import Outcome
 from longctx.learn.slices import Slice, by_evidence, by_length
+from longctx.results import Problem
 
 MOST_CONFUSION_LABELS = 50
 """A confusion matrix of more classes is neither kept nor drawn: nobody could read it."""

@@ -164,16 +164,20 @@ class Trainer(transformers.Trainer):
         values = None if prediction_loss_only else outputs["logits"].float()
         return loss.detach(), values, None if prediction_loss_only else inputs["labels"]
 
-    def evaluate(self, test: Any = None, *args: Any, controls: bool = True, **options: Any) -> Any:  # type: ignore[override]  # wider
+    def evaluate(  # type: ignore[override]  # wider: it takes labelled documents too
+        self, test: Any = None, *args: Any, eval_dataset: Any = None, controls: bool = True, **options: Any
+    ) -> Any:
         """Judge the model.
 
         Args:
             test: labelled documents of any kind that ``train`` may be: gives a ``Report``, beside two controls fitted on the training
                 documents, and puts it into the model card. None: the validation documents' metrics as a dict, which is what training asks.
             *args: as for ``transformers.Trainer``.
+            eval_dataset: the same as ``test``, by the name that transformers has for it.
             controls: also fit and judge the controls.
             **options: as for ``transformers.Trainer`` without ``test``, and for ``longctx.evaluate`` with it.
         """
+        test = eval_dataset if test is None else test
         if test is None or isinstance(test, EncodedDocuments):
             return super().evaluate(test, *args, **options)
         return self.report(test, controls=controls, **options)

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from longctx.errors import ConfigError, ModelLoadError
 from longctx.nn.embedding import Pooling
+from longctx.results import Problem
 
 MODEL_TYPE = "longctx"
 """``model_type`` in ``config.json``: how a saved model is told from a checkpoint of transformers."""
 ARCHITECTURE = "LongDocumentModel"
 
-Problem = Literal["single_label", "multi_label", "regression"]
+OVERLAP_SHARE = 8
+"""Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
+
 States = Literal["chunks", "tokens"]
 
 

@@ -14,18 +14,17 @@ from longctx.errors import ConfigError
 from longctx.nn.aggregators import LearnedAggregator, build_learned
 from longctx.nn.aggregators.base import FullPrecision, exact, full
 from longctx.nn.checkpoints import Checkpoint, model_max_tokens
-from longctx.nn.config import LongDocumentConfig, Problem, States
+from longctx.nn.config import OVERLAP_SHARE, LongDocumentConfig, States
 from longctx.nn.embedding import embed_rows
-from longctx.nn.encoders import PACKAGED, default_pooling, hidden_size, load_encoder
+from longctx.nn.encoders import default_pooling, hidden_size, load_encoder
 from longctx.nn.rows import DocumentBatch, Padding, RowBatch, in_order, row_batches, stack
+from longctx.results import Problem
 from longctx.tokenizer_files import TokenizerSpec, find
 
 if TYPE_CHECKING:
     from longctx.chunking import Chunker
     from longctx.nn.embedding import Pooling
 
-OVERLAP_SHARE = 8
-"""Neighbouring chunks share an eighth of a row unless ``overlap_tokens`` says otherwise."""
 ROW_TOKENS_TOGETHER = 4096
 """Tokens that go through the encoder at a time, unless ``token_budget`` says otherwise."""
 CHUNKING_OPTIONS = ("boundary", "tail", "specials")
@@ -287,6 +286,3 @@ def _chunking(options: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ConfigError(f"Unknown option {unknown[0]!r}; the options for chunking are {', '.join(CHUNKING_OPTIONS)}.")
     return dict(options)
-
-
-__all__ = ["PACKAGED", "Head", "LongDocumentModel"]
