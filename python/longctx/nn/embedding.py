@@ -51,7 +51,7 @@ def read_pooling(name: str) -> Pooling:
         ModelError: it pools in a way that is none of the mean, the first token and the last token.
         ModelLoadError: the configuration is damaged.
     """
-    path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else _from_hub(name)
+    path = Path(name) / POOLING_CONFIG if Path(name).is_dir() else hub_file(name, POOLING_CONFIG)
     if path is None or not path.is_file():
         return "mean"
     config = _pooling_config(path)
@@ -72,10 +72,11 @@ def _pooling_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _from_hub(name: str) -> Path | None:
+def hub_file(name: str, file: str) -> Path | None:
+    """Fetch a file of a hub id, from the cache where the hub cannot be asked; None where it cannot be had."""
     found = cached_file(
         name,
-        POOLING_CONFIG,
+        file,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
         _raise_exceptions_for_gated_repo=False,

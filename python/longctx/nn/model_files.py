@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_file, save_model
-from transformers.utils.hub import cached_file
 
 from longctx.errors import ModelLoadError, one_line
 from longctx.nn.adapters import lora_layers, merge_lora
 from longctx.nn.config import MODEL_TYPE, LongDocumentConfig
+from longctx.nn.embedding import hub_file
 from longctx.nn.encoders import build_encoder
 from longctx.nn.model import LongDocumentModel
 from longctx.tokenizer_files import TokenizerSpec, find
@@ -181,11 +181,4 @@ def _file(name: str, file: str) -> Path | None:
             return None
     except OSError:  # a name that is too long: no folder
         return None
-    found = cached_file(
-        name,
-        file,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
-    return None if found is None else Path(found)
+    return hub_file(name, file)
