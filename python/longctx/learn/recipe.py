@@ -27,7 +27,7 @@ FROZEN_STEPS = 600
 FROZEN_EPOCHS = 10
 FROZEN_BATCH = 32
 FROZEN_MINILM: dict[str, int] = {"encoder_layers": 4, "max_tokens": 128}
-"""How a packaged encoder that does not learn is read: layers as compared in benches/accuracy.md, rows as in zero-shot, not compared here."""
+"""How a packaged encoder that does not learn is read: layers compared in benches/accuracy.md, rows as in zero-shot, not compared here."""
 
 
 def training_arguments(
