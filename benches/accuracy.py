@@ -163,7 +163,7 @@ class Bench:
         settings = {"labels": self.labels, "problem": self.problem, "aggregator": aggregator, "max_tokens": self._options.max_tokens}
         settings["encoder_layers"] = self._options.encoder_layers
         if aggregator == "label_attention" and len(self.labels) > 100:
-            settings["aggregator_options"] = {"n_layers": 1}  # labels that read each other anew for every document take hours
+            settings["aggregator_options"] = {"n_layers": 0}  # labels that read each other anew for every document take hours
         if self._options.scratch:
             del settings["encoder_layers"]
         return LongDocumentModel.from_encoder(_new_encoder() if self._options.scratch else "minilm", seed=seed, **settings)

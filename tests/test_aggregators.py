@@ -19,6 +19,7 @@ from longctx.nn.aggregators import (
     build_learned,
     register_aggregator,
 )
+from longctx.nn.model import Head
 
 ALL = [Mean(), Max(), SoftmaxEvidence(), SoftmaxEvidence(40, centred=True)]
 
@@ -88,16 +89,21 @@ def test_aggregators_without_training_are_built_by_name():
 
 
 HIDDEN, N_LABELS = 12, 3
-LEARNED = sorted(name for name, cls in AGGREGATORS.items() if issubclass(cls, LearnedAggregator))
+NO_LAYERS = "label_attention without layers"
+LEARNED = [NO_LAYERS, *sorted(name for name, cls in AGGREGATORS.items() if issubclass(cls, LearnedAggregator))]
+EACH = sorted({*AGGREGATORS, *LEARNED})
 
 
 def named(name: str) -> Aggregator:
     torch.manual_seed(0)
-    built = build_learned(name, hidden=HIDDEN, n_labels=N_LABELS) if name in LEARNED else build_aggregator(name)
+    if name == NO_LAYERS:
+        built = build_learned("label_attention", hidden=HIDDEN, n_labels=N_LABELS, n_layers=0)
+    else:
+        built = build_learned(name, hidden=HIDDEN, n_labels=N_LABELS) if name in LEARNED else build_aggregator(name)
     return built.eval()
 
 
-@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+@pytest.mark.parametrize("name", EACH)
 def test_a_document_alone_beside_one_40_times_longer_and_in_another_order_is_the_same(name: str):
     aggregator = named(name)
     lengths, places = torch.tensor([3, 120, 1, 17]), torch.tensor([2, 0, 3, 1])
@@ -114,7 +120,7 @@ def test_a_document_alone_beside_one_40_times_longer_and_in_another_order_is_the
     assert (weights[~mask] == 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+@pytest.mark.parametrize("name", EACH)
 def test_a_chunk_that_is_masked_inside_a_document_is_as_if_it_were_not_there(name: str):
     aggregator = named(name)
     states, kept = torch.randn(1, 6, HIDDEN), torch.tensor([0, 1, 3, 5])
@@ -138,7 +144,16 @@ def test_learned_aggregators_work_in_full_precision_and_reach_every_weight(name:
     assert not aggregator(states, torch.tensor([[True] * 5, [False] * 5])).isnan().any()
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", EACH)
+def test_the_short_way_to_a_heads_values_gives_the_values_of_the_long_one(name: str):
+    aggregator, head = named(name), Head(HIDDEN, N_LABELS, 0.5).eval()
+    states, mask = torch.randn(2, 5, HIDDEN), torch.tensor([[True] * 5, [True, False, True, False, False]])
+    states[~mask] = torch.nan
+    values = aggregator.decide(states, mask, None, head)
+    torch.testing.assert_close(values, head(aggregator(states, mask, None)), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(LEARNED) - {NO_LAYERS}))
 def test_aggregators_that_need_training_are_not_offered_without_it(name: str):
     with pytest.raises(ConfigError, match=r"weights that are learned.*this checkpoint brings none.*'mean', 'max', 'evidence'"):
         build_aggregator(name)
@@ -151,6 +166,7 @@ def test_wrong_aggregators_for_a_model_are_refused():
         ("attention", {"n_layers": 2}, "no option 'n_layers'"),
         ("mean", {"n_layers": 2}, "cannot be built"),
         ("transformer", {"n_heads": 5}, "n_heads=5"),
+        ("label_attention", {"n_layers": -1}, "n_layers=-1"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_learned(name, hidden=HIDDEN, n_labels=2, **options)

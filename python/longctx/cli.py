@@ -121,6 +121,9 @@ def classify(
     max_tokens: MaxTokens = None,
     overlap_tokens: OverlapTokens = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, int8.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What computes on a CPU: auto, torch, openvino.")] = "auto",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits for a document in any company; slower.")] = False,
     output: Output = None,
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with the passages to an .html file; holds all results in memory.")
@@ -135,6 +138,7 @@ def classify(
     documents = _documents(inputs, text, text_column=text_column, id_column=id_column, input_format=input_format)
     options = _given(max_tokens=max_tokens, overlap_tokens=overlap_tokens)
     options |= {"model": model, "labels": names, "aggregate": aggregate, "device": device}
+    options |= {"dtype": dtype, "backend": backend, "deterministic": deterministic}
     kept: list[Prediction] = []
     run = _Classification(documents, options)
     groups = _keeping(run, kept if html else None)

@@ -55,6 +55,17 @@ class Head(FullPrecision):
                 return states @ self.weight.T + self.bias
             return (states * self.weight).sum(dim=-1) + self.bias
 
+    def of_shares(self, shares: Tensor, states: Tensor) -> Tensor:
+        """Values where each label's state is a sum of the same ones, without writing those sums out.
+
+        Args:
+            shares: ``(n_documents, n_states, n_labels)``.
+            states: ``(n_documents, n_states, hidden)``.
+        """
+        with exact(states):
+            scores: Tensor = self.dropout(full(states)) @ self.weight.T
+            return (shares * scores).sum(dim=1) + self.bias
+
 
 class LongDocumentModel(nn.Module):
     """Reads documents of any length: every chunk goes through the encoder, and the aggregator and the head see all of them.
@@ -254,8 +265,7 @@ class LongDocumentModel(nn.Module):
 
     def values(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
         """Values ``(n_documents, n_labels)`` from stacked states ``(n_documents, n_states, hidden)``."""
-        decided: Tensor = self.head(self.aggregator(states, mask, fresh_tokens))
-        return decided
+        return self.aggregator.decide(states, mask, fresh_tokens, self.head)
 
     @property
     def scale(self) -> float:

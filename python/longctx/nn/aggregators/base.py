@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from longctx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longctx.nn.model import Head
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -48,6 +51,11 @@ class Aggregator(FullPrecision, ABC):
         """``(n_documents, n_chunks, d)`` to float32 ``(n_documents, d)``."""
         states = clean(states, mask)
         return (self.weights(states, mask, fresh_tokens) * states).sum(dim=1)
+
+    def decide(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
+        """Values ``(n_documents, n_labels)`` of a model's head. A subclass overrides it where it knows a shorter way to the same values."""
+        values: Tensor = head(self(states, mask, fresh_tokens))
+        return values
 
     def alone(self, states: Tensor) -> Tensor:
         """Say what each chunk would as the only one, float32 ``(n_documents, n_chunks, n_values)``; here ``states`` are the values."""

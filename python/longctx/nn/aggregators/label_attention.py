@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from longctx.nn.aggregators.base import LearnedAggregator, clean, exact
+from longctx.errors import ConfigError
+from longctx.nn.aggregators.base import LearnedAggregator, clean, exact, masked_softmax
 from longctx.nn.aggregators.layers import MultiHeadAttention, chunk_positions, feed_forward, pick_heads
+
+if TYPE_CHECKING:
+    from longctx.nn.model import Head
+
+START_STD = 0.02
+"""Of the queries where there are no layers."""
 
 
 class _Layer(nn.Module):
@@ -29,14 +37,13 @@ class _Layer(nn.Module):
 
     def read(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Labels after they read the document, ``(n_documents, n_labels, hidden)``."""
-        asked = self.norms[1](labels).expand(len(memory), -1, -1)
-        labels = labels + self.dropout(self.to_document(asked, memory, mask))
+        labels = labels + self.dropout(self.to_document(self.norms[1](labels), memory, mask))
         thought: Tensor = self.feed_forward(self.norms[2](labels))
         return labels + thought
 
     def shares(self, labels: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """How much of each chunk each label reads, ``(n_documents, n_labels, n_chunks)``."""
-        return self.to_document.shares(self.norms[1](labels).expand(len(memory), -1, -1), memory, mask)
+        return self.to_document.shares(self.norms[1](labels), memory, mask)
 
 
 class LabelAttention(LearnedAggregator):
@@ -51,8 +58,9 @@ class LabelAttention(LearnedAggregator):
     Args:
         hidden: width of the states.
         n_labels: queries.
-        n_layers: times that labels attend to each other and read the document.
-        n_heads: of each layer; None for heads about 64 wide.
+        n_layers: times that labels attend to each other and read the document. With 0 each label reads the chunks once, by itself and
+            without their positions (CAML): a hundredth of the work, for thousands of labels.
+        n_heads: of each layer; None for heads about 64 wide. One head where there are no layers.
         dropout: in training.
     """
 
@@ -68,16 +76,24 @@ class LabelAttention(LearnedAggregator):
     ) -> None:
         super().__init__(hidden, n_labels, **options)
         heads = pick_heads(hidden, n_heads)
+        if n_layers < 0:
+            raise ConfigError(f"n_layers={n_layers}: use 0 or more.")
         self.queries = nn.Embedding(n_labels, hidden)
         self.memory_norm = nn.LayerNorm(hidden)
         self.layers = nn.ModuleList([_Layer(hidden, heads, dropout) for _ in range(n_layers)])
-        self.last_norm = nn.LayerNorm(hidden)
+        if n_layers:
+            self.last_norm = nn.LayerNorm(hidden)
+        else:
+            self.key = nn.Linear(hidden, hidden)
+            nn.init.normal_(self.queries.weight, std=START_STD)  # nearly the mean: labels begin by reading everything
 
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """How much of each chunk each label reads in the last layer, mean over heads: ``(n_documents, n_states, n_labels)``."""
         del fresh_tokens
         with exact(states):
             memory = self._memory(states, mask)
+            if not self.layers:
+                return self._shares(memory, mask)
             labels = self._start()
             *earlier, last = self._layers()
             for layer in earlier:
@@ -89,11 +105,27 @@ class LabelAttention(LearnedAggregator):
         del fresh_tokens
         with exact(states):
             memory = self._memory(states, mask)
+            if not self.layers:
+                return self._shares(memory, mask).transpose(1, 2) @ memory
             labels = self._start()
             for layer in self._layers():
                 labels = layer.read(layer.ask(labels), memory, mask)
             decided: Tensor = self.last_norm(labels)
         return decided
+
+    def decide(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
+        """As in the base. Without layers no label's state is written out: chunks are scored by all labels, and the scores are shared."""
+        if self.layers:
+            return super().decide(states, mask, fresh_tokens, head)
+        with exact(states):
+            memory = self._memory(states, mask)
+            decided: Tensor = head.of_shares(self._shares(memory, mask), memory)
+        return decided
+
+    def _shares(self, memory: Tensor, mask: Tensor) -> Tensor:
+        """How much of each chunk each label reads where there are no layers, ``(n_documents, n_states, n_labels)``."""
+        logits = self.key(memory) @ self.queries.weight.T / math.sqrt(self.hidden)
+        return masked_softmax(logits, mask.unsqueeze(-1), dim=1)
 
     def _layers(self) -> list[_Layer]:
         return cast(list[_Layer], list(self.layers))
@@ -104,4 +136,4 @@ class LabelAttention(LearnedAggregator):
 
     def _memory(self, states: Tensor, mask: Tensor) -> Tensor:
         memory: Tensor = self.memory_norm(clean(states, mask))
-        return memory + chunk_positions(mask, self.hidden, memory.dtype)
+        return memory + chunk_positions(mask, self.hidden, memory.dtype) if self.layers else memory

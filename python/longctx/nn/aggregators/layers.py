@@ -44,7 +44,10 @@ def chunk_positions(mask: Tensor, hidden: int, dtype: torch.dtype) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    """Queries ``(n, n_queries, hidden)`` read ``(n, n_keys, hidden)`` where ``mask`` ``(n, n_keys)`` is True; None reads everything."""
+    """Queries ``(n, n_queries, hidden)`` read ``(n, n_keys, hidden)`` where ``mask`` ``(n, n_keys)`` is True; None reads everything.
+
+    Queries ``(1, n_queries, hidden)`` are those of all ``n``.
+    """
 
     def __init__(self, hidden: int, n_heads: int, dropout: float) -> None:
         super().__init__()
@@ -58,6 +61,7 @@ class MultiHeadAttention(nn.Module):
     def forward(self, queries: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
         """``(n, n_queries, hidden)``."""
         heads = [self._heads(tensor) for tensor in (self.query(queries), self.key(memory), self.value(memory))]
+        heads[0] = heads[0].expand(len(memory), -1, -1, -1)
         dropout = self.dropout if self.training else 0.0
         allowed = None
         if mask is not None:
