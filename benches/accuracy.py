@@ -37,6 +37,7 @@ from longctx.learn.outcome import Outcome
 from longctx.learn.recipe import HEAD_LEARNING_RATE, training_arguments
 from longctx.learn.state_cache import frozen_documents
 from longctx.nn.config import probabilities
+from longctx.nn.model import ROW_TOKENS_TOGETHER
 from synthetic import make_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,6 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scratch", action="store_true", help="a tiny Chinese encoder that learns from nothing; with --fine-tune")
     parser.add_argument("--bf16", action="store_true", help="fine-tune under autocast")
     parser.add_argument("--max-train-chunks", type=int)
+    parser.add_argument("--token-budget", type=int, default=ROW_TOKENS_TOGETHER, help="tokens with a graph at a time; more is faster")
     parser.add_argument("--documents", type=int, default=2000, help="of a synthetic task; a fifth is judged")
     return parser.parse_args()
 
@@ -152,6 +154,7 @@ class Bench:
                 train=encoded.subset(train),
                 freeze_encoder=not options.fine_tune,
                 max_train_chunks=options.max_train_chunks,
+                token_budget=options.token_budget,
                 head_learning_rate=HEAD_LEARNING_RATE if options.fine_tune else None,
             )
             trainer.remove_callback(PrinterCallback)
