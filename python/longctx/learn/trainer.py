@@ -18,10 +18,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from longctx.errors import ConfigError, ModelLoadError, one_line
 from longctx.inference.backends.base import read_facts
+from longctx.learn.beginning import begin_with_usual
 from longctx.learn.encoded import ChunkDraw, EncodedDocuments, collate, encode_documents
 from longctx.learn.gradient_cache import GradientCache
 from longctx.learn.labelled import LabelledDocuments, encode_labels, read_labelled
-from longctx.learn.losses import ClassWeights, first_bias, loss_of
+from longctx.learn.losses import ClassWeights, loss_of
 from longctx.learn.losses import class_weights as weights_of
 from longctx.learn.metrics import flat_metrics
 from longctx.learn.optimize import add_lora, parameter_groups, perturbed_embeddings, sum_of_gradients
@@ -127,7 +128,7 @@ class Trainer(transformers.Trainer):
         if "train" in data:
             truth = data["train"].truth
             self._weights = weights_of(class_weights, truth, model.config.labels, model.config.problem)
-            _begin_with_usual(model, truth)
+            begin_with_usual(model, data["train"], frozen=freeze_encoder)
         options.setdefault("compute_metrics", partial(_metrics, model))
         if max_train_chunks is not None and "train" in data:
             draw = ChunkDraw(max_train_chunks, args.seed)
@@ -325,14 +326,6 @@ class _TellEpoch(transformers.TrainerCallback):
 def _check_model(model: Any) -> None:
     if not isinstance(model, LongDocumentModel):
         raise ConfigError(f"model={type(model).__name__}: give a LongDocumentModel, made by LongDocumentModel.from_encoder(...).")
-
-
-def _begin_with_usual(model: LongDocumentModel, truth: Any) -> None:
-    """Let an untrained head begin with what is usual in the training documents."""
-    bias = first_bias(truth, model.config.problem)
-    if bias is not None and not model.head.bias.any():
-        with torch.no_grad():
-            model.head.bias.copy_(torch.from_numpy(bias))
 
 
 def _metrics(model: LongDocumentModel, predicted: Any) -> dict[str, float]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ROW_TOKENS_TOGETHER = 4096
 """Tokens that go through the encoder at a time, unless ``token_budget`` says otherwise."""
+LEAST_SPREAD = 1e-4
+"""Of a column of states, whose numbers are about 1 in size."""
 CHUNKING_OPTIONS = ("boundary", "tail", "specials")
 """Options of ``Chunker`` that belong to a model: with others, its chunks would be others than those it has learned from."""
 
@@ -45,12 +47,22 @@ class Head(FullPrecision):
         self.weight = nn.Parameter(torch.empty(n_labels, hidden))
         self.bias = nn.Parameter(torch.zeros(n_labels))
         self.dropout = nn.Dropout(dropout)
+        self.center: Tensor
+        self.spread: Tensor
+        self.register_buffer("center", torch.zeros(hidden))
+        self.register_buffer("spread", torch.ones(hidden))
         nn.init.normal_(self.weight, std=hidden**-0.5)
+
+    def standardize(self, states: Tensor) -> None:
+        """From now on, see states less the mean of these ``(n, hidden)``, in units of their spread. Columns without one stay as they are."""
+        spread = states.std(dim=0)
+        self.center.copy_(states.mean(dim=0))
+        self.spread.copy_(torch.where(spread > LEAST_SPREAD, spread, torch.ones_like(spread)))
 
     def forward(self, states: Tensor) -> Tensor:
         """``(n_documents, hidden)`` or ``(n_documents, n_labels, hidden)`` to ``(n_documents, n_labels)``."""
         with exact(states):
-            states = self.dropout(full(states))
+            states = self._seen(states)
             if states.dim() == 2:  # noqa: PLR2004 - one state for all labels
                 return states @ self.weight.T + self.bias
             return (states * self.weight).sum(dim=-1) + self.bias
@@ -59,12 +71,16 @@ class Head(FullPrecision):
         """Values where each label's state is a sum of the same ones, without writing those sums out.
 
         Args:
-            shares: ``(n_documents, n_states, n_labels)``.
+            shares: ``(n_documents, n_states, n_labels)``, of sum 1 over the states.
             states: ``(n_documents, n_states, hidden)``.
         """
         with exact(states):
-            scores: Tensor = self.dropout(full(states)) @ self.weight.T
+            scores: Tensor = self._seen(states) @ self.weight.T
             return (shares * scores).sum(dim=1) + self.bias
+
+    def _seen(self, states: Tensor) -> Tensor:
+        seen: Tensor = self.dropout((full(states) - self.center) / self.spread)
+        return seen
 
 
 class LongDocumentModel(nn.Module):
@@ -253,15 +269,17 @@ class LongDocumentModel(nn.Module):
 
     def decide(self, states: Tensor, documents: DocumentBatch) -> Tensor:
         """Values ``(n_documents, n_labels)`` from the states of all rows."""
+        return self.values(*self.stacked(states, documents))
+
+    def stacked(self, states: Tensor, documents: DocumentBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the aggregator reads: states ``(n_documents, n_states, hidden)``, their mask, and the fresh tokens of chunks."""
         counts = documents.n_chunks
         if self.config.states == "tokens":
             ends = documents.lengths.cumsum(0)[counts.cumsum(0) - 1]
             counts = ends.diff(prepend=ends.new_zeros(1))
-            stacked, mask = stack(states, counts)
-            return self.values(stacked, mask, None)
-        stacked, mask = stack(states, counts)
+            return (*stack(states, counts), None)
         fresh, _ = stack(documents.fresh_tokens.unsqueeze(-1), counts)
-        return self.values(stacked, mask, fresh.squeeze(-1))
+        return (*stack(states, counts), fresh.squeeze(-1))
 
     def values(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
         """Values ``(n_documents, n_labels)`` from stacked states ``(n_documents, n_states, hidden)``."""
