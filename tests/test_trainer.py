@@ -345,6 +345,28 @@ def test_balanced_weights_let_every_class_weigh_alike():
             class_weights(wrong, np.array([0, 1]), ("a", "b"), "single_label")  # type: ignore[arg-type]
 
 
+def test_training_by_length_leaves_predictions_in_the_order_of_the_documents(make: Make, tmp_path: Path):
+    trainer = trained(make(), tmp_path, settings={"train_sampling_strategy": "group_by_length"})
+    documents = trainer._encode(trainer.model, trainer._labelled["train"])
+    alone = [trainer.predict(documents.subset([n])).predictions[0] for n in range(len(documents))]
+    np.testing.assert_allclose(trainer.predict(documents).predictions, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "attention", "transformer", "label_attention"])
+def test_a_head_on_a_frozen_encoder_begins_with_what_differs_between_documents(make: Make, tmp_path: Path, aggregator: str):
+    model = make(aggregator=aggregator, dropout=0.0)
+    trainer = Trainer(model, arguments(tmp_path / "run"), train=TRAIN, freeze_encoder=True, state_cache=tmp_path)
+    batch = trainer.train_dataset.batch(range(len(TRAIN)))["documents"]
+    with torch.no_grad():
+        states = model.eval().aggregator(*model.stacked(batch.states, batch)).flatten(0, -2)
+    torch.testing.assert_close(model.head.center, states.mean(0))
+    torch.testing.assert_close(model.head.spread, states.std(0))
+    trainer.train()
+    seen = model.head.center.clone()
+    Trainer(model, arguments(tmp_path / "run"), train=TRAIN[:7], freeze_encoder=True, state_cache=tmp_path)
+    assert torch.equal(model.head.center, seen), "a head that has learned keeps what it has learned with"
+
+
 @pytest.mark.parametrize("problem", ["multi_label", "regression"])
 def test_a_new_head_begins_with_what_is_usual(make: Make, tmp_path: Path, problem: str):
     many = [(text, [label] if n % 3 else []) for n, (text, label) in enumerate(TRAIN)]

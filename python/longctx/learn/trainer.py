@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -227,6 +228,10 @@ class Trainer(transformers.Trainer):
             size = self.args.train_batch_size * self.args.gradient_accumulation_steps
             return LengthGroupedSampler(size, lengths=data.n_chunks.tolist())
         return super()._get_train_sampler(data)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        # In their order, whatever the sampling of training: that of transformers would group them by length, and so would the predictions be.
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         if not self._caches(inputs):
