@@ -230,7 +230,7 @@ class Trainer(transformers.Trainer):
         return super()._get_train_sampler(data)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        # In their order, whatever the sampling of training: that of transformers would group them by length, and so would the predictions be.
+        # In their order, whatever training does: transformers would group documents to predict by length too.
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:

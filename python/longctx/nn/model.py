@@ -54,7 +54,7 @@ class Head(FullPrecision):
         nn.init.normal_(self.weight, std=hidden**-0.5)
 
     def standardize(self, states: Tensor) -> None:
-        """From now on, see states less the mean of these ``(n, hidden)``, in units of their spread. Columns without one stay as they are."""
+        """From now on, see states less the mean of these ``(n, hidden)``, in units of their spread (1 for a column without one)."""
         spread = states.std(dim=0)
         self.center.copy_(states.mean(dim=0))
         self.spread.copy_(torch.where(spread > LEAST_SPREAD, spread, torch.ones_like(spread)))
@@ -272,7 +272,7 @@ class LongDocumentModel(nn.Module):
         return self.values(*self.stacked(states, documents))
 
     def stacked(self, states: Tensor, documents: DocumentBatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What the aggregator reads: states ``(n_documents, n_states, hidden)``, their mask, and the fresh tokens of chunks."""
+        """Give what the aggregator reads: states ``(n_documents, n_states, hidden)``, their mask, and the fresh tokens of chunks."""
         counts = documents.n_chunks
         if self.config.states == "tokens":
             ends = documents.lengths.cumsum(0)[counts.cumsum(0) - 1]
