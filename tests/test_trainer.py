@@ -197,6 +197,23 @@ def test_a_frozen_encoder_stays_and_the_rest_learns_from_states_on_disk(make: Ma
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+def test_training_in_stages_first_moves_the_head_and_then_everything_that_was_not_frozen_by_hand(make: Make, tmp_path: Path):
+    model = make()
+    by_hand = model.encoder.get_input_embeddings().weight.requires_grad_(requires_grad=False)
+    before = weights(model)
+    for stage in (1, 2):
+        trained(model, tmp_path / f"{stage}", freeze_encoder=True, state_cache=tmp_path)
+    assert are_equal(
+        weights(model.encoder), {name.removeprefix("encoder."): before[name] for name in before if name.startswith("encoder.")}
+    )
+    after_head = weights(model)
+    trained(model, tmp_path / "3")
+    changed = {name for name, tensor in weights(model).items() if not torch.equal(tensor, after_head[name])}
+    learning = {name for name, weight in model.named_parameters() if weight is not by_hand}
+    assert {name for name in learning if name.startswith("encoder.encoder.")} <= changed <= learning
+    assert not by_hand.requires_grad
+
+
 def _texts() -> list[str]:
     return [text for text, _ in TRAIN[:4]]
 

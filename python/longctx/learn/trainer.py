@@ -56,7 +56,7 @@ class Trainer(transformers.Trainer):
         validation: the same, for ``eval_strategy`` and early stopping.
         text: name of the column with the text.
         label: name of the column with the label: a name, a list of names (multi-label), or a number (regression).
-        freeze_encoder: the encoder does not learn. Its states are computed once and kept on disk.
+        freeze_encoder: the encoder does not learn, until a trainer without this is made. Its states are computed once and kept on disk.
         state_cache: folder for these states; None for ``states`` in the cache folder of longctx.
         state_dtype: what the frozen encoder computes in, as ``dtype`` of ``chunk_and_classify``.
         gradient_cache: the exact gradient in the memory of ``token_budget`` tokens, for about a third more time: True, False, or "auto" for
@@ -119,11 +119,13 @@ class Trainer(transformers.Trainer):
         given = {name: data for name, data in (("train", train), ("validation", validation)) if data is not None}
         self._labelled = {name: self._read(data, name) for name, data in given.items() if not isinstance(data, EncodedDocuments)}
         if freeze_encoder:
-            model.encoder.requires_grad_(requires_grad=False)
+            model.freeze_encoder()
             if not args.use_cpu:
                 model.encoder.to(args.device)
-        elif lora:
-            add_lora(model, lora, seed=args.seed)
+        else:
+            model.thaw_encoder()
+            if lora:
+                add_lora(model, lora, seed=args.seed)
         data = given | {name: self._encode(model, documents) for name, documents in self._labelled.items()}
         self._weights = None
         if "train" in data:

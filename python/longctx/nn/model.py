@@ -111,6 +111,7 @@ class LongDocumentModel(nn.Module):
         self.report: Any = None
         self._spec: TokenizerSpec = find(tokenizer)
         self._scale = math.sqrt(hidden)
+        self._frozen: list[Tensor] = []
         if config.states == "tokens" and not isinstance(self.aggregator, LearnedAggregator):
             raise ConfigError(
                 f"states='tokens' with aggregator={config.aggregator!r}: tokens need one that learns, like 'label_attention'."
@@ -211,6 +212,17 @@ class LongDocumentModel(nn.Module):
 
         settled = {"max_tokens": self.config.max_tokens, "overlap_tokens": self.config.overlap_tokens, **self.config.chunking}
         return Chunker(self._spec, **{**settled, "dtype": "int32", **options})
+
+    def freeze_encoder(self) -> None:
+        """Let the encoder learn nothing, until ``thaw_encoder``."""
+        self._frozen += [weight for weight in self.encoder.parameters() if weight.requires_grad]
+        self.encoder.requires_grad_(requires_grad=False)
+
+    def thaw_encoder(self) -> None:
+        """Let those weights of the encoder learn again that ``freeze_encoder`` has stopped, and no others."""
+        for weight in self._frozen:
+            weight.requires_grad_(True)
+        self._frozen = []
 
     def checkpoint(self, tokenizer: Any = None, *, was_loaded: bool = False) -> Checkpoint:
         """Give the encoder as the inference engine reads it, with this model to decide."""
