@@ -144,13 +144,15 @@ def test_learned_aggregators_work_in_full_precision_and_reach_every_weight(name:
     assert not aggregator(states, torch.tensor([[True] * 5, [False] * 5])).isnan().any()
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", LEARNED)
 def test_the_short_way_to_a_heads_values_gives_the_values_of_the_long_one(name: str):
-    aggregator, head = named(name), Head(HIDDEN, N_LABELS, 0.5).eval()
-    states, mask = torch.randn(2, 5, HIDDEN), torch.tensor([[True] * 5, [True, False, True, False, False]])
-    states[~mask] = torch.nan
-    values = aggregator.decide(states, mask, None, head)
-    torch.testing.assert_close(values, head(aggregator(states, mask, None)), atol=1e-6, rtol=1e-5)
+    aggregator, head = named(name).double(), Head(HIDDEN, N_LABELS, 0.5).double().eval()
+    head.standardize(torch.randn(HIDDEN).double(), torch.rand(HIDDEN).double() + 0.1)
+    mask = torch.tensor([[True] * 5, [True, False, True, False, False], [False] * 5])
+    states = torch.randn(3, 5, HIDDEN).double().masked_fill(~mask.unsqueeze(-1), torch.nan)
+    values = aggregator.head_values(states, mask, None, head)
+    assert values.shape == (3, N_LABELS)
+    torch.testing.assert_close(values, head(aggregator(states, mask, None)).to(values), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(LEARNED) - {NO_LAYERS}))
@@ -167,6 +169,7 @@ def test_wrong_aggregators_for_a_model_are_refused():
         ("mean", {"n_layers": 2}, "cannot be built"),
         ("transformer", {"n_heads": 5}, "n_heads=5"),
         ("label_attention", {"n_layers": -1}, "n_layers=-1"),
+        ("label_attention", {"n_layers": 0, "n_heads": 2}, "n_heads=2"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_learned(name, hidden=HIDDEN, n_labels=2, **options)

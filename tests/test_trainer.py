@@ -363,25 +363,79 @@ def test_balanced_weights_let_every_class_weigh_alike():
 
 
 def test_training_by_length_leaves_predictions_in_the_order_of_the_documents(make: Make, tmp_path: Path):
-    trainer = trained(make(), tmp_path, settings={"train_sampling_strategy": "group_by_length"})
+    settings = {"train_sampling_strategy": "group_by_length", "eval_strategy": "epoch"}
+    trainer = trained(make(), tmp_path, settings=settings, validation=TRAIN[:5])
+    assert [entry["epoch"] for entry in trainer.state.log_history if "eval_loss" in entry] == [1.0, 2.0]
     documents = trainer._encode(trainer.model, trainer._labelled["train"])
     alone = [trainer.predict(documents.subset([n])).predictions[0] for n in range(len(documents))]
     np.testing.assert_allclose(trainer.predict(documents).predictions, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "attention", "transformer", "label_attention"])
-def test_a_head_on_a_frozen_encoder_begins_with_what_differs_between_documents(make: Make, tmp_path: Path, aggregator: str):
-    model = make(aggregator=aggregator, dropout=0.0)
+SUMS = [{"aggregator": "mean"}, {"aggregator": "max"}, {"aggregator": "attention", "states": "tokens"}]
+SUMS += [{"aggregator": "label_attention", "aggregator_options": {"n_layers": 0}}]
+
+
+@pytest.mark.parametrize("options", SUMS)
+def test_a_head_on_a_frozen_encoder_sees_what_differs_between_documents(make: Make, tmp_path: Path, options: dict[str, Any]):
+    model = make(**options)
     trainer = Trainer(model, arguments(tmp_path / "run"), train=TRAIN, freeze_encoder=True, state_cache=tmp_path)
     batch = trainer.train_dataset.batch(range(len(TRAIN)))["documents"]
     with torch.no_grad():
-        states = model.eval().aggregator(*model.stacked(batch.states, batch)).flatten(0, -2)
-    torch.testing.assert_close(model.head.center, states.mean(0))
-    torch.testing.assert_close(model.head.spread, states.std(0))
+        states = model.eval().aggregator(*model.stack_states(batch.states, batch)).flatten(0, -2)
+    torch.testing.assert_close(model.head.center, states.mean(0), atol=1e-5, rtol=1e-4)
+    spread = states.std(0, correction=0)
+    torch.testing.assert_close(model.head.spread, spread.clamp(min=0.1 * spread.mean()), atol=1e-5, rtol=1e-3)
+    assert not model.head.bias.any(), "an untrained head prefers no label"
     trainer.train()
-    seen = model.head.center.clone()
-    Trainer(model, arguments(tmp_path / "run"), train=TRAIN[:7], freeze_encoder=True, state_cache=tmp_path)
-    assert torch.equal(model.head.center, seen), "a head that has learned keeps what it has learned with"
+    model.save_pretrained(tmp_path / "saved")
+    texts = [text for text, _ in TRAIN[:3]]
+    told = longctx.chunk_and_classify(texts, tmp_path / "saved", device="cpu", backend="torch", dtype="float32")
+    expected = torch.softmax(torch.from_numpy(trainer.predict(trainer.train_dataset.subset(range(3))).predictions), dim=1)
+    np.testing.assert_allclose([list(each.probabilities.values()) for each in told], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregator", ["lstm", "transformer", "label_attention"])
+def test_a_head_sees_what_layers_made_as_it_is(make: Make, tmp_path: Path, aggregator: str):
+    model = make(aggregator=aggregator)
+    Trainer(model, arguments(tmp_path / "run"), train=TRAIN, freeze_encoder=True, state_cache=tmp_path)
+    assert not model.head.center.any()
+    assert (model.head.spread == 1).all()
+
+
+def test_a_head_that_has_learned_keeps_its_values_when_the_encoder_is_frozen_later(make: Make, tmp_path: Path):
+    model = make()
+    trainer = trained(model, tmp_path / "1")
+    documents = trainer._encode(model, trainer._labelled["train"])
+    before = trainer.predict(documents).predictions
+    Trainer(model, arguments(tmp_path / "2"), train=TRAIN[:7], freeze_encoder=True, state_cache=tmp_path)
+    assert model.head.center.any()
+    np.testing.assert_allclose(trainer.predict(documents).predictions, before, atol=1e-5)
+
+
+def test_documents_that_were_not_read_yet_train_a_frozen_model(make: Make, tmp_path: Path):
+    model = make()
+    documents = Trainer(model, arguments(tmp_path), train=TRAIN)._encode(model, longctx.learn.labelled.read_labelled(TRAIN))
+    before = weights(model.encoder)
+    trained(model, tmp_path, data=documents, freeze_encoder=True)
+    assert are_equal(weights(model.encoder), before)
+
+
+@pytest.mark.parametrize("n_documents", [1, 2])
+def test_a_frozen_model_trains_on_very_few_documents(make: Make, tmp_path: Path, n_documents: int):
+    model = make()
+    trained(model, tmp_path, data=TRAIN[:n_documents], freeze_encoder=True, state_cache=tmp_path)
+    assert all(tensor.isfinite().all() for tensor in weights(model).values())
+
+
+def test_each_of_two_trainers_of_a_model_trains_what_it_was_made_for(make: Make, tmp_path: Path):
+    model = make()
+    everything = Trainer(model, arguments(tmp_path / "all"), train=TRAIN)
+    head = Trainer(model, arguments(tmp_path / "head"), train=TRAIN, freeze_encoder=True, state_cache=tmp_path)
+    before = weights(model.encoder)
+    head.train()
+    assert are_equal(weights(model.encoder), before)
+    everything.train()
+    assert not are_equal(weights(model.encoder), before)
 
 
 @pytest.mark.parametrize("problem", ["multi_label", "regression"])

@@ -55,8 +55,7 @@ class Decider(Aggregator):
         return values.reshape(*states.shape[:2], -1)
 
     def _decide(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
-        decided: Tensor = self.head(self.aggregator(*self._read(states, mask, fresh_tokens)))
-        return decided
+        return self.aggregator.head_values(*self._read(states, mask, fresh_tokens), self.head)
 
     def _shares(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
         shares: Tensor = self.aggregator.weights(*self._read(states, mask, fresh_tokens))

@@ -19,7 +19,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from longctx.errors import ConfigError, ModelLoadError, one_line
 from longctx.inference.backends.base import read_facts
-from longctx.learn.beginning import begin_with_usual
+from longctx.learn.beginning import begin_head
 from longctx.learn.encoded import ChunkDraw, EncodedDocuments, collate, encode_documents
 from longctx.learn.gradient_cache import GradientCache
 from longctx.learn.labelled import LabelledDocuments, encode_labels, read_labelled
@@ -131,7 +131,7 @@ class Trainer(transformers.Trainer):
         if "train" in data:
             truth = data["train"].truth
             self._weights = weights_of(class_weights, truth, model.config.labels, model.config.problem)
-            begin_with_usual(model, data["train"], frozen=freeze_encoder)
+            begin_head(model, data["train"])
         options.setdefault("compute_metrics", partial(_metrics, model))
         if max_train_chunks is not None and "train" in data:
             draw = ChunkDraw(max_train_chunks, args.seed)
@@ -139,6 +139,15 @@ class Trainer(transformers.Trainer):
             options["callbacks"] = [*(options.get("callbacks") or ()), _TellEpoch(draw)]
         super().__init__(model, args, collate, data.get("train"), data.get("validation"), **options)
         self.label_names = ["labels"]
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """As ``transformers.Trainer.train``. Another trainer of this model may have frozen its encoder, or have let it learn."""
+        own = self._own(self.model)
+        if self._freeze:
+            own.freeze_encoder()
+        else:
+            own.thaw_encoder()
+        return super().train(*args, **options)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Gradients of one step; twice with ``adversarial_epsilon``."""
@@ -232,7 +241,7 @@ class Trainer(transformers.Trainer):
         return super()._get_train_sampler(data)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        # In their order, whatever training does: transformers would group documents to predict by length too.
+        # In their order, whatever training does: transformers would group documents to predict by length too, and fails for want of ids.
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:

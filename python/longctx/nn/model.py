@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 ROW_TOKENS_TOGETHER = 4096
 """Tokens that go through the encoder at a time, unless ``token_budget`` says otherwise."""
-LEAST_SPREAD = 1e-4
-"""Of a column of states, whose numbers are about 1 in size."""
 CHUNKING_OPTIONS = ("boundary", "tail", "specials")
 """Options of ``Chunker`` that belong to a model: with others, its chunks would be others than those it has learned from."""
 
 
 class Head(FullPrecision):
     """From a document's state to its values ``(n_documents, n_labels)``: one state for all labels, or one for each.
+
+    ``center`` and ``spread``, float32 ``(hidden,)``, are saved with the weights: see ``standardize``.
 
     Args:
         hidden: width of the states.
@@ -53,11 +53,13 @@ class Head(FullPrecision):
         self.register_buffer("spread", torch.ones(hidden))
         nn.init.normal_(self.weight, std=hidden**-0.5)
 
-    def standardize(self, states: Tensor) -> None:
-        """From now on, see states less the mean of these ``(n, hidden)``, in units of their spread (1 for a column without one)."""
-        spread = states.std(dim=0)
-        self.center.copy_(states.mean(dim=0))
-        self.spread.copy_(torch.where(spread > LEAST_SPREAD, spread, torch.ones_like(spread)))
+    @torch.no_grad()
+    def standardize(self, center: Tensor, spread: Tensor) -> None:
+        """See states less this center, in units of this spread, both ``(hidden,)``. Weights change with it, so that values do not."""
+        self.bias.add_(((center - self.center) / self.spread * self.weight).sum(dim=1))
+        self.weight.mul_(spread / self.spread)
+        self.center.copy_(center)
+        self.spread.copy_(spread)
 
     def forward(self, states: Tensor) -> Tensor:
         """``(n_documents, hidden)`` or ``(n_documents, n_labels, hidden)`` to ``(n_documents, n_labels)``."""
@@ -67,16 +69,20 @@ class Head(FullPrecision):
                 return states @ self.weight.T + self.bias
             return (states * self.weight).sum(dim=-1) + self.bias
 
-    def of_shares(self, shares: Tensor, states: Tensor) -> Tensor:
-        """Values where each label's state is a sum of the same ones, without writing those sums out.
+    def values_of_shares(self, shares: Tensor, states: Tensor) -> Tensor:
+        """Values ``(n_documents, n_labels)`` where each label's state is a sum of the same ones, without writing those sums out.
+
+        In training, dropout falls on the states, before they are summed.
 
         Args:
-            shares: ``(n_documents, n_states, n_labels)``, of sum 1 over the states.
+            shares: ``(n_documents, n_states, n_labels)``, of sum 1 over the states, or 0 for a document without any.
             states: ``(n_documents, n_states, hidden)``.
         """
         with exact(states):
-            scores: Tensor = self._seen(states) @ self.weight.T
-            return (shares * scores).sum(dim=1) + self.bias
+            scores = self._seen(states) @ self.weight.T
+            of_nothing = (self.center / self.spread * self.weight).sum(dim=1)
+            values: Tensor = (shares * scores).sum(dim=1) - (1 - shares.sum(dim=1)) * of_nothing + self.bias
+        return values
 
     def _seen(self, states: Tensor) -> Tensor:
         seen: Tensor = self.dropout((full(states) - self.center) / self.spread)
@@ -281,9 +287,9 @@ class LongDocumentModel(nn.Module):
 
     def decide(self, states: Tensor, documents: DocumentBatch) -> Tensor:
         """Values ``(n_documents, n_labels)`` from the states of all rows."""
-        return self.values(*self.stacked(states, documents))
+        return self.values(*self.stack_states(states, documents))
 
-    def stacked(self, states: Tensor, documents: DocumentBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def stack_states(self, states: Tensor, documents: DocumentBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Give what the aggregator reads: states ``(n_documents, n_states, hidden)``, their mask, and the fresh tokens of chunks."""
         counts = documents.n_chunks
         if self.config.states == "tokens":
@@ -295,7 +301,7 @@ class LongDocumentModel(nn.Module):
 
     def values(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:
         """Values ``(n_documents, n_labels)`` from stacked states ``(n_documents, n_states, hidden)``."""
-        return self.aggregator.decide(states, mask, fresh_tokens, self.head)
+        return self.aggregator.head_values(states, mask, fresh_tokens, self.head)
 
     @property
     def scale(self) -> float:

@@ -66,5 +66,7 @@ class Attention(AttentionPool):
     Source: Ilse, Tomczak, Welling 2018, Attention-based Deep Multiple Instance Learning, equation 9.
     """
 
+    gives_sums = True
+
     def outputs(self, states: Tensor, mask: Tensor) -> Tensor:  # noqa: D102 - as in the base
         return clean(states, mask)

@@ -52,10 +52,15 @@ class Aggregator(FullPrecision, ABC):
         states = clean(states, mask)
         return (self.weights(states, mask, fresh_tokens) * states).sum(dim=1)
 
-    def decide(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
-        """Values ``(n_documents, n_labels)`` of a model's head. A subclass overrides it where it knows a shorter way to the same values."""
+    def head_values(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
+        """Values ``(n_documents, n_labels)`` of a model's head. A subclass overrides it where it knows a shorter way to them."""
         values: Tensor = head(self(states, mask, fresh_tokens))
         return values
+
+    @property
+    def gives_sums(self) -> bool:
+        """Whether what it gives are sums of a document's states, as the encoder made them."""
+        return type(self).forward is Aggregator.forward
 
     def alone(self, states: Tensor) -> Tensor:
         """Say what each chunk would as the only one, float32 ``(n_documents, n_chunks, n_values)``; here ``states`` are the values."""

@@ -58,10 +58,10 @@ class LabelAttention(LearnedAggregator):
     Args:
         hidden: width of the states.
         n_labels: queries.
-        n_layers: times that labels attend to each other and read the document. With 0 each label reads the chunks once, by itself and
-            without their positions (CAML): a hundredth of the work, for thousands of labels.
-        n_heads: of each layer; None for heads about 64 wide. One head where there are no layers.
-        dropout: in training.
+        n_layers: times that labels attend to each other and read the document. With 0 each label reads the chunks once, by itself, with
+            one head and without positions (CAML), and sees neither order nor combinations. It is for thousands of labels.
+        n_heads: of each layer; None for heads about 64 wide.
+        dropout: of the layers, in training.
     """
 
     def __init__(
@@ -75,20 +75,20 @@ class LabelAttention(LearnedAggregator):
         **options: Any,
     ) -> None:
         super().__init__(hidden, n_labels, **options)
+        if n_layers < 0 or (n_layers == 0 and n_heads is not None):
+            raise ConfigError(f"n_layers={n_layers}, n_heads={n_heads}: use n_layers=0 or more, and n_heads only with layers.")
         heads = pick_heads(hidden, n_heads)
-        if n_layers < 0:
-            raise ConfigError(f"n_layers={n_layers}: use 0 or more.")
         self.queries = nn.Embedding(n_labels, hidden)
         self.memory_norm = nn.LayerNorm(hidden)
         self.layers = nn.ModuleList([_Layer(hidden, heads, dropout) for _ in range(n_layers)])
         if n_layers:
             self.last_norm = nn.LayerNorm(hidden)
         else:
-            self.key = nn.Linear(hidden, hidden)
+            self.key = nn.Linear(hidden, hidden, bias=False)  # it would cancel in the softmax
             nn.init.normal_(self.queries.weight, std=START_STD)  # nearly the mean: labels begin by reading everything
 
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
-        """How much of each chunk each label reads in the last layer, mean over heads: ``(n_documents, n_states, n_labels)``."""
+        """How much of each chunk each label reads, in the last layer and as the mean over heads: ``(n_documents, n_states, n_labels)``."""
         del fresh_tokens
         with exact(states):
             memory = self._memory(states, mask)
@@ -113,14 +113,18 @@ class LabelAttention(LearnedAggregator):
             decided: Tensor = self.last_norm(labels)
         return decided
 
-    def decide(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
-        """As in the base. Without layers no label's state is written out: chunks are scored by all labels, and the scores are shared."""
+    def head_values(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None, head: Head) -> Tensor:
+        """As in the base. Without layers no label's state is written out: every label scores the chunks, and the scores are summed."""
         if self.layers:
-            return super().decide(states, mask, fresh_tokens, head)
+            return super().head_values(states, mask, fresh_tokens, head)
         with exact(states):
             memory = self._memory(states, mask)
-            decided: Tensor = head.of_shares(self._shares(memory, mask), memory)
-        return decided
+            values: Tensor = head.values_of_shares(self._shares(memory, mask), memory)
+        return values
+
+    @property
+    def gives_sums(self) -> bool:  # noqa: D102 - as in the base
+        return not self.layers
 
     def _shares(self, memory: Tensor, mask: Tensor) -> Tensor:
         """How much of each chunk each label reads where there are no layers, ``(n_documents, n_states, n_labels)``."""
