@@ -217,7 +217,7 @@ def _tell(learner: str, seed: int, outcomes: list[Outcome], options: argparse.Na
     spread = f", over folds {np.mean(folds):.3f} +- {np.std(folds, ddof=1):.3f}" if len(folds) > 1 else ""
     print(f"{options.task} {learner} seed {seed}: {numbers}{spread} ({len(pooled.scores)} documents, {seconds:.0f} s)", flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kind = "from scratch" if options.scratch else "fine-tuned" if options.fine_tune else "frozen"
+    kind = "from-scratch" if options.scratch else "fine-tuned" if options.fine_tune else "frozen"
     entry = {
         "task": options.task,
         "learner": learner,
