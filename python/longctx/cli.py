@@ -137,8 +137,8 @@ def classify(
         raise ConfigError("nothing to classify with; give --model CHECKPOINT, or --labels a,b,c for zero-shot, or both")
     documents = _documents(inputs, text, text_column=text_column, id_column=id_column, input_format=input_format)
     options = _given(max_tokens=max_tokens, overlap_tokens=overlap_tokens)
-    options |= {"model": model, "labels": names, "aggregate": aggregate, "device": device}
-    options |= {"dtype": dtype, "backend": backend, "deterministic": deterministic}
+    options |= {"model": model, "labels": names, "aggregate": aggregate}
+    options |= {"device": device, "dtype": dtype, "backend": backend, "deterministic": deterministic}
     kept: list[Prediction] = []
     run = _Classification(documents, options)
     groups = _keeping(run, kept if html else None)
