@@ -96,6 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bf16", action="store_true", help="fine-tune under autocast")
     parser.add_argument("--max-train-chunks", type=int)
     parser.add_argument("--token-budget", type=int, default=ROW_TOKENS_TOGETHER, help="tokens with a graph at a time; more is faster")
+    parser.add_argument("--batch", type=int, help="documents of a step")
     parser.add_argument("--documents", type=int, default=2000, help="of a synthetic task; a fifth is judged")
     return parser.parse_args()
 
@@ -136,6 +137,7 @@ class Bench:
         model = self._model(aggregator, seed)
         encoded = self._rows(model, first_row=first_row) if options.fine_tune else self._frozen(first_row=False)
         changes = {"num_train_epochs": options.epochs, "learning_rate": options.learning_rate, "bf16": options.bf16 or None}
+        changes["per_device_train_batch_size"] = options.batch
         with tempfile.TemporaryDirectory() as folder:
             arguments = training_arguments(
                 folder,
@@ -175,7 +177,7 @@ class Bench:
         key = f"frozen {first_row}"
         if key not in self._encoded:
             start = time.perf_counter()
-            model = self._model("mean", 0).eval()
+            model = self._model("mean", 0).eval().to("cuda" if torch.cuda.is_available() else "cpu")
             dtype = self._options.state_dtype
             self._encoded[key] = frozen_documents(model, self._task.texts, self._truth(), folder=STATES, first_row=first_row, dtype=dtype)
             print(f"{key}: states in {time.perf_counter() - start:.0f} s", flush=True)

@@ -21,9 +21,9 @@ HEADS = [("ForSequenceClassification", LOGITS), ("Model", Readout("embedding", "
 CPU = torch.device("cpu")
 
 
-def backend_of(folder: Path, family: str, head: str, readout: Readout) -> TorchBackend:
+def backend_of(folder: Path, family: str, head: str, readout: Readout, dtype: torch.dtype = torch.float32) -> TorchBackend:
     save_checkpoint(folder, family, head)
-    model = getattr(transformers, family + head).from_pretrained(folder).eval()
+    model = getattr(transformers, family + head).from_pretrained(folder).eval().to(dtype)
     return TorchBackend(model, readout, device=CPU)
 
 
@@ -45,6 +45,12 @@ def test_packed_rows_have_the_values_of_single_rows(family: str, head: str, read
     for i, row in enumerate(rows):
         alone = backend.run(row[None], None, None if types is None else types[i][None])
         torch.testing.assert_close(together[i : i + 1], alone, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("head", "readout"), HEADS)
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_rows_are_packed_in_bfloat16_too(family: str, head: str, readout: Readout, tmp_path: Path):
+    assert pack_backend(backend_of(tmp_path, family, head, readout, torch.bfloat16), 32) is not None
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta"])

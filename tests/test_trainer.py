@@ -23,13 +23,11 @@ from safetensors.torch import load_file
 import longctx
 from longctx import LongDocumentModel, Trainer
 from longctx.errors import ConfigError, DocumentError
-from longctx.inference.backends.base import read_facts
-from longctx.learn.encoded import ChunkDraw, encode_documents
-from longctx.learn.gradient_cache import GradientCache
+from longctx.learn.encoded import ChunkDraw
 from longctx.learn.losses import loss_of
 from longctx.nn.aggregators import AGGREGATORS, LearnedAggregator
 from models import save_checkpoint
-from training import LABELS, TRAIN, Make, are_equal, arguments, maker, some_texts, trained, weights
+from training import LABELS, TRAIN, Make, are_equal, arguments, gradients, maker, some_texts, trained, weights
 
 USABLE = [name for name, cls in AGGREGATORS.items() if not cls.of_label_values]
 READ = [
@@ -49,26 +47,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make(encoder: Path) -> Make:
     return maker(encoder)
-
-
-def gradients(model: LongDocumentModel, *, cached: bool, token_budget: int = 40) -> tuple[float, dict[str, torch.Tensor]]:
-    texts = [text for text, _ in TRAIN[:5]]
-    truth = np.array([LABELS.index(label) for _, label in TRAIN[:5]])
-    batch = encode_documents(texts, truth, model.chunker(), takes_types=read_facts(model.encoder).takes_types).batch(range(5))
-    model.zero_grad()
-    torch.manual_seed(11)
-    if cached:
-        cache = GradientCache(model, batch["documents"], token_budget=token_budget)
-        values = cache.values()
-    else:
-        values = model(batch["documents"], token_budget=token_budget)
-    loss = loss_of(values, batch["labels"], model.config.problem, weights=None, smoothing=0.0)
-    loss.backward()
-    if cached:
-        cache.replay()
-    after = torch.rand(1)
-    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    return float(loss.detach()) + float(after), found
 
 
 @pytest.mark.parametrize(("aggregator", "states"), READ)

@@ -108,7 +108,7 @@ class PackedBackend:
             is_last = self._readout.kind == "embedding" and self._readout.pooling == "last"
             states = states[starts[1:] - 1 if is_last else starts[:-1]]
         output.last_hidden_state = states.unsqueeze(1)
-        if getattr(base, "pooler", None) is not None:
+        if self._readout.kind == "logits" and getattr(base, "pooler", None) is not None:
             output.pooler_output = base.pooler(output.last_hidden_state)
         return output
 

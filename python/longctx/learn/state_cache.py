@@ -22,7 +22,7 @@ from longctx.documents import groups
 from longctx.inference.backends.base import Readout, read_facts
 from longctx.inference.backends.cache import cache_folder, discard, fingerprint, is_whole, model_fingerprint, publish
 from longctx.inference.backends.select import BackendOpener, Request
-from longctx.inference.device import pick_token_budget
+from longctx.inference.device import pick_token_budget, weights_dtype
 from longctx.inference.loop import RowRunner
 from longctx.inference.packing import pack_backend
 from longctx.learn.encoded import EncodedDocuments, encode_documents
@@ -190,8 +190,8 @@ class _StateMaker:
     def _runner(self) -> RowRunner:
         model, longest = self._model, self._chunker.max_tokens
         checkpoint = model.checkpoint()
-        if self._dtype != "float32":  # opening a backend may take weights to another precision
-            checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
+        if self._dtype != "float32":  # weights are taken to another precision, here or where a backend is opened
+            checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(weights_dtype(self._dtype, model.device)))
         request = Request("torch" if self._dtype == "float32" else "auto", self._dtype)
         backend = BackendOpener(checkpoint, request, device=model.device, max_tokens=longest)(Readout("embedding", model.config.pooling))
         budget = pick_token_budget("auto", model.device)
