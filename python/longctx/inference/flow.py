@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +48,14 @@ class Piece:
 
     def put(self, row: int, question: int, values: NDArray[Any]) -> None:
         """Write what one row gave for one question."""
-        if not np.isfinite(values).all():
-            self._refuse(row)
         d = len(values)
         if self.values is None:
             self.values = np.empty((self.n_rows, self._n_questions * d), np.float32)
         self.values[row, question * d : (question + 1) * d] = values
         self.n_missing -= 1
 
-    def _refuse(self, row: int) -> None:
+    def refuse(self, row: int) -> NoReturn:
+        """Say which row it was that the model gave no numbers for."""
         start, end = (int(edge) for edge in self.token_spans[row])
         raise ModelError(
             f"The model gave NaN or infinite values for document {int(self.document_index[row])} "
@@ -189,6 +188,10 @@ class RowFlow:
 
     def _put(self, group: RowGroup, values: NDArray[np.float32]) -> None:
         self._meter.group_ran(group)
+        is_finite = np.isfinite(values).all(axis=1)
+        if not is_finite.all():
+            piece, number, _ = group.rows[int(is_finite.argmin())].places[0]
+            piece.refuse(number)
         for row, row_values in zip(group.rows, values, strict=True):
             # A copy, so that a remembered row does not keep its whole batch; ids are not needed again.
             row.ids, row.types, row.values = None, None, row_values.copy()

@@ -32,8 +32,9 @@ Finish = Callable[[Tensor], Tensor]
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "defaultcpuallocator")
 MOST_PADDING_AT_END = 0.25
 """On an accelerator a small batch costs as much as a larger one with some padding."""
-LATE_BATCHES = 2
-"""Batches an accelerator has in work before the results of the first are asked for."""
+LATE_BATCHES = 16
+"""Batches an accelerator has in work before the results of the first are waited for. While it computes them, the next slice of rows is
+taken in and documents are decided, which for a small model takes as long. Only ids wait in its memory."""
 
 
 class PendingValues(Protocol):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RING_BUFFERS = 12
-"""Up to three arrays a batch, for the batches in work and one that is made: a buffer is then never waited for."""
+"""Up to three arrays a batch. A copy goes past the work that is queued on the device, so few are under way."""
 
 
 class Transfer(Protocol):
@@ -102,7 +102,7 @@ class LateValues:
     @property
     def are_there(self) -> bool:
         """True where nothing has to be waited for."""
-        return self._arrived is None
+        return self._arrived is None or bool(self._arrived.query())
 
     def values(self) -> NDArray[np.float32]:
         """Float32 ``(n_rows, d)``; waits for them."""

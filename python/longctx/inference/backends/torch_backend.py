@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from longctx.inference.backends.base import Readout, read_facts
+from longctx.inference.backends.compiled import CompiledRows
 from longctx.inference.workers import cpu_workers
 from longctx.nn.embedding import embed_rows
 
@@ -19,12 +20,12 @@ class TorchBackend:
         model: a torch module with the forward of transformers, already on its device and in eval mode.
         readout: what a row is worth.
         device: where the model is.
-        compile: through ``torch.compile``, which needs a C++ compiler on a CPU, and time before it gains any.
+        compile: full rows go through ``torch.compile``, which needs a C++ compiler on a CPU, and time before it gains any.
     """
 
     def __init__(self, model: Any, readout: Readout, *, device: torch.device, compile: bool = False) -> None:
         self.model = model
-        self._forward = torch.compile(model) if compile else model
+        self._compiled = CompiledRows(model) if compile else None
         self.readout = readout
         self.device = device
         self.facts = read_facts(model)
@@ -38,7 +39,7 @@ class TorchBackend:
     @property
     def n_parallel(self) -> int:
         """As the interface says. What ``torch.compile`` makes is not for several threads."""
-        return cpu_workers() if self.device.type == "cpu" and self._forward is self.model else 1
+        return cpu_workers() if self.device.type == "cpu" and self._compiled is None else 1
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """As the interface says."""
@@ -47,8 +48,11 @@ class TorchBackend:
             inputs["attention_mask"] = mask.long()
         if token_types is not None:
             inputs["token_type_ids"] = token_types.long()
+        forward = None
+        if self._compiled is not None and mask is None:
+            forward = self._compiled.forward_for(tuple(input_ids.shape))
         with torch.inference_mode():
-            return read_output(self._forward(**inputs), mask, self.readout)
+            return read_output((forward or self.model)(**inputs), mask, self.readout)
 
 
 def read_output(output: Any, mask: Tensor | None, readout: Readout) -> Tensor:

@@ -1,0 +1,98 @@
+"""Which batches are compiled, and that they are computed as by the plain model. What torch makes of them is torch's own matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from longctx.inference.backends import compiled
+from longctx.inference.backends.base import LOGITS
+from longctx.inference.backends.compiled import MOST_SHAPES, CompiledRows
+from longctx.inference.backends.torch_backend import TorchBackend
+from models import save_checkpoint
+
+
+class Compiler:
+    """Stands for ``torch.compile``: what it is given, and what is called of that."""
+
+    def __init__(self) -> None:
+        self.models: list[Any] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, model: Any, *, dynamic: bool) -> Callable[..., Any]:
+        assert not dynamic
+        self.models.append(model)
+
+        def forward(**inputs: Any) -> Any:
+            self.shapes.append(tuple(inputs["input_ids"].shape))
+            return model(**inputs)
+
+        return forward
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    stand_in = Compiler()
+    monkeypatch.setattr(torch, "compile", stand_in)
+    return stand_in
+
+
+def model_of(folder: Path, family: str) -> Any:
+    save_checkpoint(folder, family)
+    return getattr(transformers, family + "ForSequenceClassification").from_pretrained(folder).eval()
+
+
+def ids(*shape: int) -> torch.Tensor:
+    return torch.randint(5, 40, shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_shape_is_compiled_when_it_comes_again_and_rows_with_a_mask_never_are(compiler: Compiler, tmp_path: Path):
+    backend = TorchBackend(model_of(tmp_path, "Bert"), LOGITS, device=torch.device("cpu"), compile=True)
+    for _ in range(3):
+        backend.run(ids(4, 16), None, None)
+        backend.run(ids(4, 16), torch.ones(4, 16, dtype=torch.bool), None)
+    backend.run(ids(3, 16), None, None)
+    assert compiler.shapes == [(4, 16), (4, 16)]
+    assert backend.n_parallel == 1
+
+
+def test_few_shapes_are_compiled(compiler: Compiler, tmp_path: Path):
+    rows = CompiledRows(model_of(tmp_path, "Bert"))
+    shapes = [(n_rows, 16) for n_rows in range(1, MOST_SHAPES + 3)]
+    chosen = [[rows.forward_for(shape) is not None for shape in shapes] for _ in range(3)]
+    assert chosen == [[False] * len(shapes), *[[n < MOST_SHAPES for n in range(len(shapes))]] * 2]
+    assert len(compiler.models) == 1
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "XLMRoberta", "DistilBert", "ModernBert", "DebertaV2", "GPT2"])
+def test_what_is_compiled_gives_the_values_of_the_model_and_shares_its_weights(family: str, compiler: Compiler, tmp_path: Path):
+    model = model_of(tmp_path, family)
+    before = model.config._attn_implementation
+    CompiledRows(model)
+    (taken,) = compiler.models
+    assert model.config._attn_implementation == before
+    assert all(one is other for one, other in zip(model.parameters(), taken.parameters(), strict=True))
+    assert (taken is not model) == (family in {"Bert", "Roberta", "XLMRoberta", "DistilBert"})
+    rows = ids(1, 12)
+    with torch.inference_mode():
+        torch.testing.assert_close(taken(input_ids=rows).logits, model(input_ids=rows).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_would_be_wrong_without_masks_is_compiled_as_it_is(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = model_of(tmp_path, "Bert")
+    monkeypatch.setattr(compiled, "_difference", lambda model, other: 1.0)
+    CompiledRows(model)
+    assert compiler.models == [model]
+
+
+def test_attention_without_masks_refuses_one():
+    query = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(ValueError, match="no mask"):
+        compiled._attend(torch.nn.Identity(), query, query, query, torch.ones(1, 3))
