@@ -125,10 +125,16 @@ def test_a_device_whose_memory_ends_gets_smaller_batches_and_changes_no_answer(f
 
 
 def test_compiled_gives_the_answers_of_plain(folder: Path):
-    options = {"dtype": "float32", "token_budget": 256}  # many batches of one shape
-    plain = longctx.chunk_and_classify(MANY, folder, **options)
-    compiled = longctx.chunk_and_classify(MANY, folder, compile=True, **options)
-    np.testing.assert_allclose(probabilities(compiled), probabilities(plain), atol=1e-4)
+    words, rng = " ".join(DOCUMENTS).split(), np.random.default_rng(1)
+    texts = [" ".join(rng.choice(words, 300)) for _ in range(20)]
+    plain, compiled = (
+        LongDocumentClassifier.from_pretrained(folder, token_budget=256, compile=is_compiled) for is_compiled in (False, True)
+    )
+    np.testing.assert_allclose(probabilities(compiled(texts)), probabilities(plain(texts)), atol=0.03)
+    backend = compiled._task.runner.backend
+    assert isinstance(backend, TorchBackend)
+    assert backend._compiled is not None
+    assert len(backend._compiled._compiled) == 1
 
 
 @pytest.mark.parametrize("aggregator", [name for name, cls in AGGREGATORS.items() if not cls.of_label_values])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +18,6 @@ ATTENTION_NAME = "longctx_unmasked"
 zeros while they are compiled, with which attention is computed in float32, several times slower than not compiled."""
 UNMASKED = frozenset({"bert", "electra", "distilbert", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
 """Values of ``config.model_type`` whose tokens all see each other in every layer."""
-WORTH_IT = 2
-"""A shape is compiled when it comes for this time: the last batch of a run comes once."""
 MOST_SHAPES = 4
 """So many shapes are compiled, each for seconds; a run of documents has one."""
 CHECK_SHAPE = (2, 9)
@@ -29,7 +26,7 @@ TOLERANCE = 6e-2
 
 
 class CompiledRows:
-    """Knows which batches a compiled model shall compute.
+    """Knows which batches a compiled model shall compute: those of a shape that has come twice in a row. The last batch of a run never does.
 
     Args:
         model: a transformers model, on its device and in eval mode; it stays as it is, and its weights are shared.
@@ -37,14 +34,14 @@ class CompiledRows:
 
     def __init__(self, model: Any) -> None:
         self._forward = torch.compile(_without_masks(model), dynamic=False)
-        self._times: Counter[tuple[int, ...]] = Counter()
         self._compiled: set[tuple[int, ...]] = set()
+        self._last: tuple[int, ...] = ()
 
     def forward_for(self, shape: tuple[int, ...]) -> Callable[..., Any] | None:
         """Give what computes rows of this shape that need no mask; None for the plain model."""
-        self._times[shape] += 1
-        if self._times[shape] >= WORTH_IT and len(self._compiled) < MOST_SHAPES:
+        if shape == self._last and len(self._compiled) < MOST_SHAPES:
             self._compiled.add(shape)
+        self._last = shape
         return self._forward if shape in self._compiled else None
 
 

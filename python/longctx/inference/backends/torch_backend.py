@@ -52,7 +52,7 @@ class TorchBackend:
         if self._compiled is not None and mask is None:
             forward = self._compiled.forward_for(tuple(input_ids.shape))
         with torch.inference_mode():
-            return read_output((forward or self.model)(**inputs), mask, self.readout)
+            return read_output((self.model if forward is None else forward)(**inputs), mask, self.readout)
 
 
 def read_output(output: Any, mask: Tensor | None, readout: Readout) -> Tensor:
