@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,13 @@ def test_attention_without_masks_refuses_one():
     query = torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match="no mask"):
         compiled._attend(torch.nn.Identity(), query, query, query, torch.ones(1, 3))
+
+
+def test_what_torch_compiles_gives_the_values_of_the_model(tmp_path: Path):
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    model = model_of(tmp_path, "Bert")
+    backend = TorchBackend(model, LOGITS, device=torch.device("cpu"), compile=True)
+    plain = TorchBackend(model, LOGITS, device=torch.device("cpu")).run(ids(4, 16), None, None)
+    for _ in range(3):
+        torch.testing.assert_close(backend.run(ids(4, 16), None, None), plain, atol=1e-5, rtol=1e-5)

@@ -26,7 +26,7 @@ TOLERANCE = 6e-2
 
 
 class CompiledRows:
-    """Knows which batches a compiled model shall compute: those of a shape that has come twice in a row. The last batch of a run never does.
+    """Knows which batches a compiled model shall compute: those of a shape that has come twice in a row, as the last of a run never does.
 
     Args:
         model: a transformers model, on its device and in eval mode; it stays as it is, and its weights are shared.
