@@ -44,6 +44,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 STATES = ROOT / ".bench" / "states"
 RESULTS = ROOT / "benches" / "results" / "accuracy"
+SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "documents", "boundary")
+"""Options that stand in a result."""
+NAMED = {"boundary": "token", "documents": 600}
+"""Those that also stand in the name of its file where they are not these."""
 AGGREGATORS = ["mean", "max", "attention", "lstm", "transformer", "label_attention"]
 FIRST_TOKENS = 512
 """What truncation leaves of a document."""
@@ -85,6 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--folds", nargs="*", type=int, help="numbers of folds, from 0; all without it")
     parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--boundary", default="token", help="where rows may end: token, word, sentence or paragraph")
     parser.add_argument("--encoder-layers", type=int)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--learning-rate", type=float)
@@ -97,7 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--max-train-chunks", type=int)
     parser.add_argument("--token-budget", type=int, default=ROW_TOKENS_TOGETHER, help="tokens with a graph at a time; more is faster")
     parser.add_argument("--batch", type=int, help="documents of a step")
-    parser.add_argument("--documents", type=int, default=2000, help="of a synthetic task; a fifth is judged")
+    parser.add_argument("--documents", type=int, default=600, help="of a synthetic task; a fifth is judged")
     return parser.parse_args()
 
 
@@ -167,6 +172,8 @@ class Bench:
     def _model(self, aggregator: str, seed: int) -> LongDocumentModel:
         settings = {"labels": self.labels, "problem": self.problem, "aggregator": aggregator, "max_tokens": self._options.max_tokens}
         settings["encoder_layers"] = self._options.encoder_layers
+        if self._options.boundary != "token":
+            settings["boundary"] = self._options.boundary
         if aggregator == "label_attention" and len(self.labels) > 100:
             settings["aggregator_options"] = {"n_layers": 0}  # labels that read each other anew for every document take hours
         if self._options.scratch:
@@ -230,7 +237,11 @@ def _tell(learner: str, seed: int, outcomes: list[Outcome], options: argparse.Na
     }
     entry |= {name: asdict(interval) for name, interval in told.items()} | {"folds": folds, "max_tokens": options.max_tokens}
     entry["encoder_layers"] = options.encoder_layers
-    path = RESULTS / f"{options.task}-{learner}-{kind}-{options.max_tokens}-{options.encoder_layers or 6}-{seed}.json"
+    entry |= {name: getattr(options, name) for name in SETTINGS}
+    # Files of unusual settings have them in their names, so that no result takes the place of another.
+    unusual = [f"{name}-{entry[name]}" for name in NAMED if entry[name] != NAMED[name]]
+    layers = 2 if options.scratch else options.encoder_layers or 6
+    path = RESULTS / "-".join([options.task, learner, kind, str(options.max_tokens), str(layers), *unusual, f"{seed}.json"])
     path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
 
 

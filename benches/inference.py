@@ -157,7 +157,9 @@ class Setting:
     def _limit(self) -> None:
         """As many tokens as the documents have, in full rows that are ready on the device, in batches that suit it."""
         device = self._options.device
-        ids = torch.randint(1000, 20_000, (LIMIT_TOKENS[device] // self._options.max_tokens, self._options.max_tokens), device=device)
+        ids = torch.randint(
+            1000, 20_000, (max(1, LIMIT_TOKENS[device] // self._options.max_tokens), self._options.max_tokens), device=device
+        )
         with torch.inference_mode():
             for n_tokens in _parts(self.n_tokens, ids.numel()):
                 logits = self._model(input_ids=ids[: max(1, round(n_tokens / ids.shape[1]))]).logits

@@ -67,10 +67,11 @@ class FreeModel:
     def __init__(self) -> None:
         import torch
 
-        from longctx.inference.backends.base import ModelFacts
+        from longctx.inference.backends.base import LOGITS, ModelFacts
 
         self.device = torch.device("cpu")
         self.facts = ModelFacts(takes_types=False, takes_mask=True, can_pad=True, n_known_ids=None)
+        self.readout = LOGITS
         self.n_parallel = 1
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:

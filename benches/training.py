@@ -91,14 +91,14 @@ def measure(way: str, n_tokens: int, n_steps: int, device: str) -> dict[str, Any
         seconds.append(time.perf_counter() - start)
     usual = statistics.median(seconds[1:])
     real = int(documents.lengths.sum())
+    is_cuda = device == "cuda"
+    peak_bytes = torch.cuda.max_memory_allocated() if is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "way": way,
         "tokens": n_tokens,
         "seconds": usual,
         "tokens_per_second": real / usual,
-        "peak_mib": torch.cuda.max_memory_allocated() / 2**20
-        if device == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_bytes / 2**20,
         "state_mib": len(documents.lengths) * model.head.weight.shape[1] * 4 / 2**20,
     }
 

@@ -150,6 +150,7 @@ class Watched:
 
     device = torch.device("cpu")
     name = "watched"
+    readout = LOGITS
 
     def __init__(self, *, can_pad: bool) -> None:
         self.facts = ModelFacts(takes_types=False, takes_mask=True, can_pad=can_pad, n_known_ids=None)
@@ -230,7 +231,7 @@ def test_a_loaded_model_is_left_to_torch_as_it_is(opener: Open, folder: Path):
 
 
 def test_a_compiled_model_is_torch_and_not_measured(opener: Open):
-    assert opener(never, Request(compile=True))(LOGITS).name == "torch float32"
+    assert opener(never, Request(compile_tokens=2048))(LOGITS).name == "torch float32"
 
 
 def test_a_readout_is_opened_once(opener: Open):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 import longctx
 from longctx import LongDocumentClassifier, MissingDependencyError, ModelError
 from longctx.inference.backends import export
 from longctx.inference.backends.cache import cache_folder
+from longctx.inference.backends.openvino_backend import OpenVinoBackend
 from models import DOCUMENTS, FAMILIES, MAX_TOKENS, naive_values, save_checkpoint, softmax
 
 pytestmark = pytest.mark.usefixtures("openvino")
@@ -71,6 +75,37 @@ def test_int8_gives_a_document_the_same_result_alone_and_in_any_company(folder: 
 def test_int8_is_near_float32(folder: Path):
     exact, rounded = classifier(folder, dtype="float32").predict_proba(DOCUMENTS), classifier(folder, dtype="int8").predict_proba(DOCUMENTS)
     assert 0 < np.abs(exact - rounded).max() < 0.1
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_int8_leaves_the_head_alone(family: str, tmp_path: Path):
+    made = classifier(save_checkpoint(tmp_path, family, num_labels=3), dtype="int8")
+    backend = made._task.runner.backend
+    assert isinstance(backend, OpenVinoBackend)
+    products = [op for op in backend._exported.get_ops() if op.get_type_name() == "MatMul"]
+    is_rounded = {op.get_friendly_name(): op.input_value(0).get_node().get_type_name() == "FakeQuantize" for op in products}
+    assert all(rounded == ("encoder.layer" in name) for name, rounded in is_rounded.items())
+    assert {True, False} == set(is_rounded.values())
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "behind"),
+    [
+        ("Bert", "ForSequenceClassification", ["bert.pooler.dense", "classifier"]),
+        ("Bert", "Model", ["pooler.dense"]),
+        ("DistilBert", "ForSequenceClassification", ["pre_classifier", "classifier"]),
+        ("ModernBert", "ForSequenceClassification", ["head.dense", "classifier"]),
+        ("DebertaV2", "ForSequenceClassification", ["pooler.dense", "classifier"]),
+        ("DebertaV2", "Model", []),
+    ],
+)
+def test_what_is_behind_the_encoder_is_known_by_its_place(family: str, head: str, behind: list[str], tmp_path: Path):
+    save_checkpoint(tmp_path, family, head)
+    model = getattr(transformers, family + head).from_pretrained(tmp_path)
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    patterns = export._head_patterns(model)
+    found = [name for name in names if any(re.fullmatch(pattern, f"__module.model.{name}/aten::linear/MatMul") for pattern in patterns)]
+    assert sorted(found) == sorted(behind)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])

@@ -46,6 +46,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"progress": "maybe"}, "progress='maybe'"),
         ({"stride": 3}, "'stride'.*boundary"),
         ({"boundary": "page"}, "page"),
+        ({"deterministic": True, "compile": True}, "compile=True"),
     ],
 )
 def test_options_that_are_not_allowed_are_refused(folder: Path, options: dict, message: str):

@@ -61,8 +61,8 @@ def ids(*shape: int) -> torch.Tensor:
     return torch.randint(5, 40, shape, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_shape_is_compiled_when_it_comes_twice_in_a_row_and_rows_with_a_mask_never_are(compiler: Compiler, tmp_path: Path):
-    backend = TorchBackend(model_of(tmp_path, "Bert"), LOGITS, device=torch.device("cpu"), compile=True)
+def test_full_batches_are_compiled_from_the_second_on_and_rows_with_a_mask_never_are(compiler: Compiler, tmp_path: Path):
+    backend = TorchBackend(model_of(tmp_path, "Bert"), LOGITS, device=torch.device("cpu"), compile_tokens=64)
     for _ in range(2):
         for n_rows in (4, 4, 4, 3):  # the last batch of a run is smaller, also in the next run
             backend.run(ids(n_rows, 16), None, None)
@@ -71,9 +71,16 @@ def test_a_shape_is_compiled_when_it_comes_twice_in_a_row_and_rows_with_a_mask_n
     assert backend.n_parallel == 1
 
 
+def test_runs_of_one_small_batch_are_not_compiled_however_many_there_are(compiler: Compiler, tmp_path: Path):
+    backend = TorchBackend(model_of(tmp_path, "Bert"), LOGITS, device=torch.device("cpu"), compile_tokens=64)
+    for n_rows in (1, 1, 2, 2, 3, 3):
+        backend.run(ids(n_rows, 16), None, None)
+    assert compiler.shapes == []
+
+
 def test_few_shapes_are_compiled(compiler: Compiler, tmp_path: Path):
-    rows = CompiledRows(model_of(tmp_path, "Bert"))
-    shapes = [(n_rows, 16) for n_rows in range(1, MOST_SHAPES + 3)]
+    rows = CompiledRows(model_of(tmp_path, "Bert"), 64)
+    shapes = [(64 // width, width) for width in (4, 8, 12, 16, 20, 24)]
     chosen = [[rows.forward_for(shape) is not None for _ in range(2)] for shape in shapes]
     assert chosen == [[False, n < MOST_SHAPES] for n in range(len(shapes))]
     assert len(compiler.models) == 1
@@ -83,7 +90,7 @@ def test_few_shapes_are_compiled(compiler: Compiler, tmp_path: Path):
 def test_what_is_compiled_gives_the_values_of_the_model_and_shares_its_weights(family: str, compiler: Compiler, tmp_path: Path):
     model = model_of(tmp_path, family)
     before = model.config._attn_implementation
-    CompiledRows(model)
+    CompiledRows(model, 64)
     (taken,) = compiler.models
     assert model.config._attn_implementation == before
     assert all(one is other for one, other in zip(model.parameters(), taken.parameters(), strict=True))
@@ -98,7 +105,7 @@ def test_a_model_that_would_be_wrong_without_masks_is_compiled_as_it_is(
 ):
     model = model_of(tmp_path, "Bert")
     monkeypatch.setattr(compiled, "_difference", lambda model, other: 1.0)
-    CompiledRows(model)
+    CompiledRows(model, 64)
     assert compiler.models == [model]
 
 
@@ -112,7 +119,9 @@ def test_what_torch_compiles_gives_the_values_of_the_model(tmp_path: Path):
     if shutil.which("c++") is None and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
     model = model_of(tmp_path, "Bert")
-    backend = TorchBackend(model, LOGITS, device=torch.device("cpu"), compile=True)
+    backend = TorchBackend(model, LOGITS, device=torch.device("cpu"), compile_tokens=64)
     plain = TorchBackend(model, LOGITS, device=torch.device("cpu")).run(ids(4, 16), None, None)
     for _ in range(3):
         torch.testing.assert_close(backend.run(ids(4, 16), None, None), plain, atol=1e-5, rtol=1e-5)
+    assert backend.compiled is not None
+    assert backend.compiled.shapes == {(4, 16)}

@@ -88,7 +88,8 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         backend: what computes on the CPU: "torch", "openvino" (extra ``longctx[openvino]``), or ``"auto"``: the fastest of those installed,
             measured once for a machine, a model and a row length, in two seconds, and remembered; ``longctx doctor`` shows it. Loaded
             models are left to torch.
-        compile: through ``torch.compile``. Each shape of rows costs a wait at first, so it is for long runs.
+        compile: full batches of full rows go through ``torch.compile``. That costs a wait when the second batch of a shape comes, so it is
+            for long runs. Not with ``deterministic``.
         tokenizer: instead of the model's own.
         hypothesis_template: a sentence with ``{}`` for a label without description.
         deterministic: the same bits for a document alone and in any company, at the price of one row at a time. Otherwise float32 results
@@ -179,7 +180,9 @@ class LongDocumentClassifier:
         _check_options(chunk_options)
         picked = pick_device(device)
         budget = pick_token_budget(token_budget, picked)
-        request = Request(backend, dtype_name(dtype), compile=compile)
+        if deterministic and compile:
+            raise ConfigError("compile=True gives rows that are read again other bits than at first; leave it or deterministic= out.")
+        request = Request(backend, dtype_name(dtype), compile_tokens=budget if compile else None)
         weights = weights_dtype(request.dtype, picked)
         checkpoint = load_checkpoint(minilm_folder() if model is None else model, tokenizer, dtype=weights)
         if model is None and max_tokens is None:

@@ -34,7 +34,9 @@ MOST_PADDING_AT_END = 0.25
 """On an accelerator a small batch costs as much as a larger one with some padding."""
 LATE_BATCHES = 16
 """Batches an accelerator has in work before the results of the first are waited for. While it computes them, the next slice of rows is
-taken in and documents are decided, which for a small model takes as long. Only ids wait in its memory."""
+taken in and documents are decided, which for a small model takes as long. Only ids and values wait."""
+LATE_BATCHES_OF_TOKENS = 2
+"""The same where the values are the states of all tokens, hundreds of megabytes a batch."""
 
 
 class PendingValues(Protocol):
@@ -114,7 +116,7 @@ class RowRunner:
         if self._is_tight:
             return 0
         if self.device.type == "cuda":
-            return LATE_BATCHES
+            return LATE_BATCHES_OF_TOKENS if self.backend.readout.kind == "tokens" else LATE_BATCHES
         return self.n_parallel if self.n_parallel > 1 else 0
 
     def run(self, batch: ChunkBatch) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ deberta-v2, longformer and mobilebert do). So only known architectures are packe
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from transformers import AttentionInterface
 
 from longctx.inference.backends.base import Backend, Readout
 from longctx.inference.backends.torch_backend import TorchBackend, read_output
+from longctx.inference.backends.twins import is_equal, relative_difference, twin
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "data2vec-t
 PACKABLE = OFFSET_POSITIONS | {"bert", "electra", "distilbert", "ernie", "modernbert"}
 """Values of ``config.model_type`` that were seen to keep packed rows apart."""
 CHECK_LENGTHS = (7, 3, 12, 5)
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
-"""Largest difference to the plain model that rounding explains, relative to the largest value."""
 VARLEN_CAPABILITY = (8, 0)
 VARLEN_DTYPES = (torch.bfloat16, torch.float16)
 LONGEST_HEAD = 256
@@ -69,9 +67,7 @@ class PackedBackend:
     """
 
     def __init__(self, model: Any, readout: Readout, longest: int) -> None:
-        weights = [*model.parameters(), *model.buffers()]
-        self.model = copy.deepcopy(model, {id(weight): weight for weight in weights})
-        self.model.set_attn_implementation(ATTENTION_NAME)
+        self.model = twin(model, ATTENTION_NAME)
         self._readout = readout
         self._longest = longest
         self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
@@ -123,7 +119,7 @@ def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:
     except Exception as error:  # whatever a future version of transformers makes of it: the plain path is always right
         logger.info("packed rows are not used: %s", error)
         return None
-    if difference <= TOLERANCE.get(backend.model.dtype, 0.0):
+    if is_equal(difference, backend.model):
         return packed
     logger.info("packed rows are not used: results differ by %.2g from the plain model's", difference)
     return None
@@ -143,11 +139,8 @@ def _difference(backend: TorchBackend, packed: PackedBackend) -> float:
     lengths = [min(length, packed._longest) for length in (*CHECK_LENGTHS, window + 9)]  # one that is longer than a window
     rows = [torch.randint(0, backend.facts.n_known_ids or 1, (length,), generator=generator).to(backend.device) for length in lengths]
     starts = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=backend.device)
-    together = packed.run(PackedRows(torch.cat(rows), None, starts, lengths)).float()
-    alone = torch.cat([backend.run(row[None], None, None) for row in rows]).float()
-    if together.shape != alone.shape:
-        return float("inf")
-    return float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
+    together = packed.run(PackedRows(torch.cat(rows), None, starts, lengths))
+    return relative_difference(together, torch.cat([backend.run(row[None], None, None) for row in rows]))
 
 
 def _has_attention(model: Any) -> bool:

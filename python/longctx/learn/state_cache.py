@@ -60,7 +60,8 @@ def frozen_documents(
         truth: their labels, as ``EncodedDocuments`` has them.
         folder: where states are kept; None for ``states`` in the cache folder of longctx.
         first_row: read only the beginning of each document, in one row of the longest length the encoder allows.
-        dtype: what the encoder computes in, as for ``chunk_and_classify``. "auto" may be several times as fast on a CPU that has bfloat16.
+        dtype: what the encoder computes in, as for ``chunk_and_classify``. "auto" is bfloat16 on CUDA, and may be several times as fast on
+            a CPU that has it. States of tokens are computed in the precision of the weights.
     """
     chunker = _first_row_chunker(model) if first_row else model.chunker()
     rows = encode_documents(texts, truth, chunker, takes_types=False)
@@ -87,7 +88,8 @@ def _fingerprint(model: LongDocumentModel, chunker: Chunker, dtype: str) -> str:
     config, spec = model.config, find(model.tokenizer)
     window = {**chunker.__getstate__()["_options"], "threads": None}
     encoder = model_fingerprint(model.encoder)
-    return fingerprint(VERSION, encoder, spec.definition, window, config.pooling, config.states, model.device.type, dtype)
+    computed = dtype if model.device.type == "cpu" else str(weights_dtype(dtype, model.device))
+    return fingerprint(VERSION, encoder, spec.definition, window, config.pooling, config.states, model.device.type, computed)
 
 
 def _known(folder: Path) -> dict[bytes, NDArray[np.float32]]:
@@ -190,8 +192,9 @@ class _StateMaker:
     def _runner(self) -> RowRunner:
         model, longest = self._model, self._chunker.max_tokens
         checkpoint = model.checkpoint()
-        if self._dtype != "float32":  # weights are taken to another precision, here or where a backend is opened
-            checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(weights_dtype(self._dtype, model.device)))
+        weights = weights_dtype(self._dtype, model.device)
+        if self._dtype != "float32" or checkpoint.model.dtype != weights:  # where a backend is opened, they may be taken to yet another
+            checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(weights))
         request = Request("torch" if self._dtype == "float32" else "auto", self._dtype)
         backend = BackendOpener(checkpoint, request, device=model.device, max_tokens=longest)(Readout("embedding", model.config.pooling))
         budget = pick_token_budget("auto", model.device)

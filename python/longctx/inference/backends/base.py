@@ -60,6 +60,10 @@ class Backend(Protocol):
         """What rows the model takes."""
 
     @property
+    def readout(self) -> Readout:
+        """What a row is worth."""
+
+    @property
     def device(self) -> torch.device:
         """Where inputs are copied to and values come from."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from longctx.inference.backends.twins import is_equal, relative_difference, twin
 
 logger = logging.getLogger(__name__)
 
@@ -19,30 +20,38 @@ zeros while they are compiled, with which attention is computed in float32, seve
 UNMASKED = frozenset({"bert", "electra", "distilbert", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
 """Values of ``config.model_type`` whose tokens all see each other in every layer."""
 MOST_SHAPES = 4
-"""So many shapes are compiled, each for seconds; a run of documents has one."""
+"""So many shapes are compiled, each for seconds; rows have one length, or with several prefixes a few."""
 CHECK_SHAPE = (2, 9)
-TOLERANCE = 6e-2
-"""Largest difference to the plain model that rounding explains in any precision, relative to the largest value."""
 
 
 class CompiledRows:
-    """Knows which batches a compiled model shall compute: those of a shape that has come twice in a row, as the last of a run never does.
+    """Knows which batches a compiled model shall compute: those that are full, from the second of their shape on.
+
+    Batches that are not full, like the last of a run, have another shape each time.
 
     Args:
         model: a transformers model, on its device and in eval mode; it stays as it is, and its weights are shared.
+        token_budget: a batch is full when one row more would have more tokens than that.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, token_budget: int) -> None:
         self._forward = torch.compile(_without_masks(model), dynamic=False)
-        self._compiled: set[tuple[int, ...]] = set()
-        self._last: tuple[int, ...] = ()
+        self._token_budget = token_budget
+        self._seen: set[tuple[int, ...]] = set()
+        self.shapes: set[tuple[int, ...]] = set()
 
     def forward_for(self, shape: tuple[int, ...]) -> Callable[..., Any] | None:
-        """Give what computes rows of this shape that need no mask; None for the plain model."""
-        if shape == self._last and len(self._compiled) < MOST_SHAPES:
-            self._compiled.add(shape)
-        self._last = shape
-        return self._forward if shape in self._compiled else None
+        """Give what computes rows of this shape, ``(n_rows, width)``, that need no mask; None for the plain model."""
+        n_rows, width = shape
+        if n_rows != max(1, self._token_budget // width):
+            return None
+        if shape in self._seen and shape not in self.shapes:
+            if len(self.shapes) == MOST_SHAPES:
+                return None
+            logger.info("compiling the model for batches of %d rows of %d tokens", n_rows, width)
+            self.shapes.add(shape)
+        self._seen.add(shape)
+        return self._forward if shape in self.shapes else None
 
 
 def _without_masks(model: Any) -> Any:
@@ -50,14 +59,15 @@ def _without_masks(model: Any) -> Any:
     config = model.config
     if getattr(config, "model_type", "") not in UNMASKED or getattr(config, "is_decoder", False):
         return model
-    shared = {id(weight): weight for weight in (*model.parameters(), *model.buffers())}
-    unmasked = copy.deepcopy(model, shared)
     try:
-        unmasked.set_attn_implementation(ATTENTION_NAME)
-        if _difference(model, unmasked) <= TOLERANCE:
-            return unmasked
+        unmasked = twin(model, ATTENTION_NAME)
+        difference = _difference(model, unmasked)
     except Exception as error:  # whatever a future version of transformers makes of it: the model itself is always right
-        logger.info("compiled as it is: %s", error)
+        logger.info("compiled with masks: %s", error)
+        return model
+    if is_equal(difference, model):
+        return unmasked
+    logger.info("compiled with masks: without them, results differ by %.2g", difference)
     return model
 
 
@@ -65,8 +75,7 @@ def _difference(model: Any, other: Any) -> float:
     embeddings = model.get_input_embeddings().weight
     ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
     with torch.inference_mode():
-        values, others = (one(input_ids=ids)[0].float() for one in (model, other))
-    return float((values - others).abs().max() / values.abs().max().clamp(min=1e-6))
+        return relative_difference(other(input_ids=ids)[0], model(input_ids=ids)[0])
 
 
 def _attend(

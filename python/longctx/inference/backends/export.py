@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from longctx.tokenizer_files import find
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 1
+RECIPE = 3
 """Counts changes of this file that give another graph for the same model."""
 TOLERANCE = 1e-4
 """Largest difference to torch in float32, relative to the largest value where that is above 1."""
@@ -62,7 +63,7 @@ def open_openvino(checkpoint: Checkpoint, readout: Readout, precision: Precision
             exported = quantize(exported, checkpoint, facts)
         if publish(folder, lambda draft: openvino.save_model(exported, draft / FILE, compress_to_fp16=False)):
             exported = _load(openvino, folder) or exported  # from the file its weights are mapped, not held
-    return OpenVinoBackend(exported, facts, precision=precision)
+    return OpenVinoBackend(exported, facts, readout, precision=precision)
 
 
 def _load(openvino: Any, folder: Path) -> Any:
@@ -122,7 +123,7 @@ class _Exportable(nn.Module):
 
 def _check_equal(checkpoint: Checkpoint, readout: Readout, facts: ModelFacts, exported: Any) -> None:
     """Compare with torch on other shapes than the example's: tracing can bake a shape, or a branch, into the graph."""
-    theirs = OpenVinoBackend(exported, facts, precision="float32")
+    theirs = OpenVinoBackend(exported, facts, readout, precision="float32")
     ours = TorchBackend(checkpoint.model, readout, device=torch.device("cpu"))
     longest = min(checkpoint.max_tokens, 48)
     for n_rows, width in ((1, longest), (3, min(11, longest)), (1, 1)):
@@ -150,10 +151,11 @@ def _rows(checkpoint: Checkpoint, *, n_rows: int, width: int) -> Tensor:
 
 
 def quantize(exported: Any, checkpoint: Checkpoint, facts: ModelFacts) -> Any:
-    """Weights and activations of the matrix products to int8, with activation scales fixed here once for all.
+    """Weights and activations of the encoder's matrix products to int8, with activation scales fixed here once for all.
 
     The scales come from texts in this package and never from the user's: a scale found from documents would let one
-    document change another's result, and the same document be judged otherwise tomorrow.
+    document change another's result, and the same document be judged otherwise tomorrow. The head stays as it is: it is
+    little work, and decides.
     """
     with without_telemetry():
         import nncf
@@ -167,7 +169,22 @@ def quantize(exported: Any, checkpoint: Checkpoint, facts: ModelFacts) -> Any:
     # Its bars go to standard output, which belongs to results.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nncf.quantize(exported, nncf.Dataset(rows, inputs), subset_size=len(rows), model_type=nncf.ModelType.TRANSFORMER)
+        return nncf.quantize(
+            exported,
+            nncf.Dataset(rows, inputs),
+            subset_size=len(rows),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(patterns=_head_patterns(checkpoint.model), validate=False),
+        )
+
+
+def _head_patterns(model: nn.Module) -> list[str]:
+    """Patterns of the names that the graph gives to everything behind the encoder: its pooler, and the head of a classifier."""
+    prefix = getattr(model, "base_model_prefix", "")
+    inside = f"{prefix}." if prefix and hasattr(model, prefix) else ""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    behind = [name for name in linear if not name.startswith(inside) or name.removeprefix(inside).startswith("pooler")]
+    return [rf"__module\.model\.{re.escape(name)}/.*" for name in behind]
 
 
 def calibration_rows(checkpoint: Checkpoint) -> list[np.ndarray[Any, Any]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from longctx.errors import MissingDependencyError
-from longctx.inference.backends.base import ModelFacts
+from longctx.inference.backends.base import ModelFacts, Readout
 from longctx.inference.workers import cpu_workers
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -69,14 +69,16 @@ class OpenVinoBackend:
         exported: ``openvino.Model`` with inputs int64 ``(n_rows, width)`` for ids, then mask, then token types, as far as
             the model takes them, and one output float ``(n_rows, d)``.
         facts: what the model takes.
+        readout: what a row is worth.
         precision: "bfloat16" computes in it; "int8" says that ``exported`` is quantized.
     """
 
     device = CPU
 
-    def __init__(self, exported: Any, facts: ModelFacts, *, precision: Precision) -> None:
+    def __init__(self, exported: Any, facts: ModelFacts, readout: Readout, *, precision: Precision) -> None:
         openvino = import_openvino()
         self.facts = facts
+        self.readout = readout
         self.name = f"openvino {precision}"
         # What is not quantized in an int8 model may run in bfloat16: int8 has given up more accuracy than that.
         is_half = precision == "bfloat16" or (precision == "int8" and has_fast_bf16())

@@ -37,11 +37,11 @@ SECONDS_PER_RUN = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for; see ``chunk_and_classify``."""
+    """What the user asked for; see ``chunk_and_classify``. ``compile_tokens`` is the token budget where ``compile=True``, else None."""
 
     backend: str = "auto"
     dtype: str = "auto"
-    compile: bool = False
+    compile_tokens: int | None = None
 
 
 class BackendOpener:
@@ -88,9 +88,9 @@ class BackendOpener:
         options = candidates(request.backend, request.dtype, abilities())
         is_settled = self._checkpoint.was_loaded and request.backend == "auto" and request.dtype != "int8"
         # A row's token states are more than its tokens: writing them takes longer than another backend would save.
-        if is_settled or (request.backend == "auto" and (request.compile or readout.kind == "tokens")):
+        if is_settled or (request.backend == "auto" and (request.compile_tokens or readout.kind == "tokens")):
             options = [choice for choice in options if choice.backend == "torch"][:1]
-        if request.compile and options[0].backend != "torch":
+        if request.compile_tokens and options[0].backend != "torch":
             raise ConfigError("compile=True is for torch; leave it out, or use backend='torch' without dtype='int8'.")
         if readout.kind == "tokens" and options[0].backend != "torch":
             raise ConfigError("a model of states='tokens' is read by torch; leave backend= out, and use dtype='float32' or 'bfloat16'.")
@@ -99,7 +99,7 @@ class BackendOpener:
         return self._fastest(options, readout)
 
     def _torch(self, readout: Readout) -> TorchBackend:
-        return TorchBackend(self._checkpoint.model, readout, device=self._device, compile=self._request.compile)
+        return TorchBackend(self._checkpoint.model, readout, device=self._device, compile_tokens=self._request.compile_tokens)
 
     def _open_one(self, choice: Choice, readout: Readout) -> Backend:
         if choice.backend == "torch":

@@ -20,12 +20,13 @@ class TorchBackend:
         model: a torch module with the forward of transformers, already on its device and in eval mode.
         readout: what a row is worth.
         device: where the model is.
-        compile: full rows go through ``torch.compile``, which needs a C++ compiler on a CPU, and time before it gains any.
+        compile_tokens: batches of full rows with so many tokens go through ``torch.compile``, which needs a C++ compiler on a CPU, and time
+            before it gains any; None: no batches do.
     """
 
-    def __init__(self, model: Any, readout: Readout, *, device: torch.device, compile: bool = False) -> None:
+    def __init__(self, model: Any, readout: Readout, *, device: torch.device, compile_tokens: int | None = None) -> None:
         self.model = model
-        self._compiled = CompiledRows(model) if compile else None
+        self.compiled = None if compile_tokens is None else CompiledRows(model, compile_tokens)
         self.readout = readout
         self.device = device
         self.facts = read_facts(model)
@@ -39,7 +40,7 @@ class TorchBackend:
     @property
     def n_parallel(self) -> int:
         """As the interface says. What ``torch.compile`` makes is not for several threads."""
-        return cpu_workers() if self.device.type == "cpu" and self._compiled is None else 1
+        return cpu_workers() if self.device.type == "cpu" and self.compiled is None else 1
 
     def run(self, input_ids: Tensor, mask: Tensor | None, token_types: Tensor | None) -> Tensor:
         """As the interface says."""
@@ -48,9 +49,7 @@ class TorchBackend:
             inputs["attention_mask"] = mask.long()
         if token_types is not None:
             inputs["token_type_ids"] = token_types.long()
-        forward = None
-        if self._compiled is not None and mask is None:
-            forward = self._compiled.forward_for(tuple(input_ids.shape))
+        forward = None if self.compiled is None or mask is not None else self.compiled.forward_for(tuple(input_ids.shape))
         with torch.inference_mode():
             return read_output((self.model if forward is None else forward)(**inputs), mask, self.readout)
 
