@@ -18,6 +18,7 @@ class FakeCuda:
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
         self.n_events = 0
+        self.is_done = False
 
     def Stream(self, device: torch.device) -> Any:
         return _Stream(self, "copying")
@@ -50,6 +51,9 @@ class _Event:
 
     def synchronize(self) -> None:
         self.cuda.log.append(("host waits for", self.number))
+
+    def query(self) -> bool:
+        return self.cuda.is_done
 
 
 @pytest.fixture
@@ -90,3 +94,13 @@ def test_on_the_processor_tensors_share_the_memory_of_arrays():
     late = LateValues(torch.ones(2, 3))
     assert late.are_there
     np.testing.assert_array_equal(late.values(), np.ones((2, 3), np.float32))
+
+
+def test_values_on_their_way_are_there_when_the_device_says_so_and_are_waited_for_otherwise(cuda: FakeCuda):
+    late = LateValues(torch.ones(2, 3), cuda=cuda)
+    assert cuda.log == [("recorded", 1, "computing")]
+    assert not late.are_there
+    cuda.is_done = True
+    assert late.are_there
+    assert late.values().tolist() == [[1.0] * 3] * 2
+    assert cuda.log[1:] == [("host waits for", 1)]

@@ -24,7 +24,7 @@ from transformers import AttentionInterface
 
 from longctx.inference.backends.base import Backend, Readout
 from longctx.inference.backends.torch_backend import TorchBackend, read_output
-from longctx.inference.backends.twins import is_equal, relative_difference, twin
+from longctx.inference.backends.twins import is_close, relative_difference, twin
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:
     except Exception as error:  # whatever a future version of transformers makes of it: the plain path is always right
         logger.info("packed rows are not used: %s", error)
         return None
-    if is_equal(difference, backend.model):
+    if is_close(difference, backend.model):
         return packed
     logger.info("packed rows are not used: results differ by %.2g from the plain model's", difference)
     return None

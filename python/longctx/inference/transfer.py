@@ -87,17 +87,20 @@ class LateValues:
 
     Args:
         values: float32 ``(n_rows, d)`` on the device.
+        cuda: what has its streams and events; None for ``torch.cuda`` where the values are there. Another module in tests.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, *, cuda: Any = None) -> None:
         self._arrived: Any = None
-        if values.device.type != "cuda":
+        is_on_cuda = values.device.type == "cuda"
+        cuda = torch.cuda if is_on_cuda and cuda is None else cuda
+        if cuda is None:
             self._values = values.cpu()
             return
-        self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=is_on_cuda)
         self._values.copy_(values, non_blocking=True)
-        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
-        self._arrived.record(torch.cuda.current_stream(values.device))
+        self._arrived = cuda.Event()
+        self._arrived.record(cuda.current_stream(values.device))
 
     @property
     def are_there(self) -> bool:

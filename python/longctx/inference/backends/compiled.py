@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from longctx.inference.backends.twins import is_equal, relative_difference, twin
+from longctx.inference.backends.twins import is_close, relative_difference, twin
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _without_masks(model: Any) -> Any:
     except Exception as error:  # whatever a future version of transformers makes of it: the model itself is always right
         logger.info("compiled with masks: %s", error)
         return model
-    if is_equal(difference, model):
+    if is_close(difference, model):
         return unmasked
     logger.info("compiled with masks: without them, results differ by %.2g", difference)
     return model

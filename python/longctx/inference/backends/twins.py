@@ -27,6 +27,6 @@ def relative_difference(values: Tensor, expected: Tensor) -> float:
     return float((values.float() - expected.float()).abs().max() / expected.float().abs().max().clamp(min=1e-6))
 
 
-def is_equal(difference: float, model: Any) -> bool:
+def is_close(difference: float, model: Any) -> bool:
     """Whether rounding in the model's precision explains it."""
     return difference <= TOLERANCE.get(model.dtype, 0.0)

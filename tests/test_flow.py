@@ -1,0 +1,137 @@
+"""Batches on a device that answers late: as many in work as are allowed, values taken as they come, nothing lost when memory ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from longctx import ChunkBatch, Chunker
+from longctx.errors import ModelError
+from longctx.inference.backends.base import LOGITS, ModelFacts
+from longctx.inference.flow import RowFlow
+from longctx.inference.loop import RowRunner
+from longctx.inference.meter import Meter
+from longctx.inference.planning import RowGroup
+from longctx.inference.workers import Workers
+from models import DOCUMENTS, save_tokenizer
+
+MAX_TOKENS = 8
+N_LATE = 3
+
+
+class NoModel:
+    """A backend whose model is never asked."""
+
+    name = "none"
+    device = torch.device("cpu")
+    readout = LOGITS
+    n_parallel = 1
+    facts = ModelFacts(takes_types=False, takes_mask=True, can_pad=True, n_known_ids=None)
+
+    def run(self, input_ids: torch.Tensor, mask: torch.Tensor | None, token_types: torch.Tensor | None) -> torch.Tensor:
+        raise AssertionError("the device computes")
+
+
+class Held:
+    """Values of a group: the sum of each row's ids. They are there when the test says so, or somebody waits."""
+
+    def __init__(self, group: RowGroup) -> None:
+        self.are_there = False
+        self.was_waited_for = False
+        self._values = np.array([[row.ids.sum()] for row in group.rows if row.ids is not None], np.float32)
+
+    def values(self) -> NDArray[np.float32]:
+        self.was_waited_for = self.was_waited_for or not self.are_there
+        return self._values
+
+
+class Device(RowRunner):
+    """Starts groups, which are done later; from the given ones on, memory ends for groups of more than a row."""
+
+    def __init__(self, fails_from: int | None = None) -> None:
+        super().__init__(NoModel(), token_budget=2 * MAX_TOKENS)
+        self.started: list[Held] = []
+        self._fails_from = fails_from
+
+    @property
+    def n_late(self) -> int:
+        return N_LATE
+
+    def start(self, group: RowGroup, workers: Workers | None) -> Held | None:
+        if self._fails_from is not None and len(self.started) >= self._fails_from and len(group.rows) > 1:
+            return None
+        self.started.append(Held(group))
+        return self.started[-1]
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> ChunkBatch:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer("Bert", folder)
+    return Chunker(folder, max_tokens=MAX_TOKENS, overlap_tokens=0)(DOCUMENTS)
+
+
+def flow_of(device: Device) -> RowFlow:
+    return RowFlow(device, device.new_pool(frozenset({MAX_TOKENS}), "right"), Meter())
+
+
+def read_all(flow: RowFlow) -> None:
+    while flow.step(is_end=True):
+        pass
+
+
+def sums(batch: ChunkBatch) -> list[list[float]]:
+    return [[float(row[:n].sum())] for row, n in zip(batch.input_ids, batch.lengths, strict=True)]
+
+
+def test_batches_are_in_work_before_the_first_is_waited_for(batch: ChunkBatch):
+    device = Device()
+    flow = flow_of(device)
+    piece = flow.add([batch])
+    for n_steps in range(1, N_LATE + 3):
+        flow.step(is_end=True)
+        waited = [held.was_waited_for for held in device.started]
+        assert waited == [n < n_steps - N_LATE for n in range(n_steps)]
+    read_all(flow)
+    assert flow.complete() == [piece]
+    assert piece.values is not None
+    assert piece.values.tolist() == sums(batch)
+
+
+def test_values_that_are_there_are_taken_in_order_and_without_waiting(batch: ChunkBatch):
+    device = Device()
+    flow = flow_of(device)
+    flow.add([batch])
+    for _ in range(N_LATE):
+        flow.step(is_end=True)
+    device.started[1].are_there = True  # behind one that is not
+    assert len(flow._late) == N_LATE
+    device.started[0].are_there = True
+    flow.step(is_end=True)
+    assert len(flow._late) == N_LATE - 1  # two taken, one more in work
+    assert not any(held.was_waited_for for held in device.started)
+
+
+@pytest.mark.parametrize("fails_from", [0, 2, 5])
+def test_when_memory_ends_what_is_in_work_is_kept_and_the_rest_goes_in_smaller_batches(batch: ChunkBatch, fails_from: int):
+    device = Device(fails_from)
+    flow = flow_of(device)
+    piece = flow.add([batch])
+    read_all(flow)
+    assert device.token_budget <= MAX_TOKENS
+    assert flow.complete() == [piece]
+    assert piece.values is not None
+    assert piece.values.tolist() == sums(batch)
+
+
+def test_the_row_without_a_number_is_named(batch: ChunkBatch):
+    device = Device()
+    flow = flow_of(device)
+    flow.add([batch])
+    flow.step(is_end=True)
+    device.started[0]._values[1] = np.nan
+    start, end = batch.token_spans[1]
+    with pytest.raises(ModelError, match=rf"document 0 \(tokens {start}-{end}\)"):
+        read_all(flow)
