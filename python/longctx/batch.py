@@ -137,6 +137,9 @@ class ChunkBatch:
         layout = self.layout
         if not layout.has_token_type_ids:
             return None
+        kinds = {layout.pad_token_type_id, layout.content_type_id, *layout.before_type_ids, *layout.after_type_ids}
+        if len(kinds) == 1:  # the rule: one segment, and padding that counts to it
+            return np.full(self.input_ids.shape, kinds.pop(), dtype=self.input_ids.dtype)
         n_before, n_after = len(layout.before_type_ids), len(layout.after_type_ids)
         position = self._position
         from_end = position - (self.lengths[:, None] - n_after)
