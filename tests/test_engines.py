@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 import tokenizers_drawn as drawn
 from longctx import Chunker
+from longctx.errors import DocumentError
 
 ENGINES = {"wordpiece": drawn.wordpiece(), "bytebpe": drawn.byte_level_bpe(), "unigram": drawn.unigram()}
 
@@ -18,6 +21,16 @@ def tokens_of(chunker: Chunker, text: str) -> tuple[list[int], list[tuple[int, i
     assert batch.offsets is not None
     n_tokens = int(batch.lengths[0])
     return batch.input_ids[0, :n_tokens].tolist(), [(int(start), int(end)) for start, end in batch.offsets[0, :n_tokens]]
+
+
+def encoded(tokenizer: Tokenizer, text: str) -> Encoding | None:
+    """What tokenizers gives; None where it panics, as 0.23.3 does on added tokens in normalized text whose letters have other lengths."""
+    try:
+        return tokenizer.encode(text, add_special_tokens=False)
+    except BaseException as panic:  # pyo3's PanicException is no Exception, and has no module to import it from
+        if type(panic).__name__ != "PanicException":
+            raise
+        return None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -47,5 +60,9 @@ def test_added_tokens_are_found_as_tokenizers_finds_them(engine: str, data: st.D
     )
     chunker = Chunker(tokenizer, max_tokens=4096, overlap_tokens=0, offsets=True, threads=1)
     text = data.draw(st.lists(st.one_of(st.sampled_from(contents), drawn.texts), max_size=6).map("".join))
-    expected = tokenizer.encode(text, add_special_tokens=False)
+    expected = encoded(tokenizer, text)
+    if expected is None:
+        with suppress(DocumentError):  # an answer or an error that names the document, where the same code is behind it; nothing else
+            tokens_of(chunker, text)
+        return
     assert tokens_of(chunker, text) == (expected.ids, expected.offsets)
