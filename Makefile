@@ -80,9 +80,8 @@ clean: ## Remove what was built; .venv keeps its packages
 # The steps of `test` and `check`, in order of cost.
 
 .PHONY: rust-check
-rust-check: .venv/.tools
+rust-check: .venv/.tools # with the feature `python`: no code is there only without it
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
 	$(CARGO_PYTHON) clippy --all-targets --features python -- -D warnings
 
 .PHONY: rust-test
