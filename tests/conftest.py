@@ -86,6 +86,22 @@ def real_tokenizer(data_folder: Path) -> Callable[[str], Tokenizer]:
     return load
 
 
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT without a head, to train models on."""
+    from models import save_checkpoint
+
+    return save_checkpoint(tmp_path_factory.mktemp("encoder"), "Bert", head="Model")
+
+
+@pytest.fixture
+def make(encoder: Path) -> Any:
+    """``make(**options)``: a ``LongDocumentModel`` on that encoder."""
+    from training import maker
+
+    return maker(encoder)
+
+
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the command line in this process, with stdout and stderr as pipes would have them."""

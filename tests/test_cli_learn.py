@@ -20,18 +20,12 @@ from safetensors.torch import load_file
 from commands import Outcome, Run
 from longctx import LongDocumentModel
 from longctx.learn import recipe
-from models import save_checkpoint
 
 FILLER = "The quick brown fox jumps over the lazy dog. " * 6
 TELLING = {"cat": "reader reads ", "dog": "chunk row "}
 FAST = ["--max-tokens", 16, "--epochs", 2]
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("encoder"), "Bert", head="Model")
 
 
 @pytest.fixture

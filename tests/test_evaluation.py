@@ -37,11 +37,6 @@ Make = Callable[..., LongDocumentModel]
 
 
 @pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("encoder"), "Bert", head="Model")
-
-
-@pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("classifier"), "Bert", id2label=dict(enumerate(LABELS)))
 

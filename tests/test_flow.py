@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from longctx import ChunkBatch, Chunker
 from longctx.errors import ModelError
 from longctx.inference.backends.base import LOGITS, ModelFacts
-from longctx.inference.flow import RowFlow
+from longctx.inference.flow import Piece, RowFlow
 from longctx.inference.loop import RowRunner
 from longctx.inference.meter import Meter
 from longctx.inference.planning import RowGroup
@@ -82,8 +82,10 @@ def read_all(flow: RowFlow) -> None:
         pass
 
 
-def sums(batch: ChunkBatch) -> list[list[float]]:
-    return [[float(row[:n].sum())] for row, n in zip(batch.input_ids, batch.lengths, strict=True)]
+def check_whole(flow: RowFlow, piece: Piece, batch: ChunkBatch) -> None:
+    assert flow.complete() == [piece]
+    assert piece.values is not None
+    assert piece.values.tolist() == [[float(row[:n].sum())] for row, n in zip(batch.input_ids, batch.lengths, strict=True)]
 
 
 def test_batches_are_in_work_before_the_first_is_waited_for(batch: ChunkBatch):
@@ -95,9 +97,7 @@ def test_batches_are_in_work_before_the_first_is_waited_for(batch: ChunkBatch):
         waited = [held.was_waited_for for held in device.started]
         assert waited == [n < n_steps - N_LATE for n in range(n_steps)]
     read_all(flow)
-    assert flow.complete() == [piece]
-    assert piece.values is not None
-    assert piece.values.tolist() == sums(batch)
+    check_whole(flow, piece, batch)
 
 
 def test_values_that_are_there_are_taken_in_order_and_without_waiting(batch: ChunkBatch):
@@ -121,9 +121,7 @@ def test_when_memory_ends_what_is_in_work_is_kept_and_the_rest_goes_in_smaller_b
     piece = flow.add([batch])
     read_all(flow)
     assert device.token_budget <= MAX_TOKENS
-    assert flow.complete() == [piece]
-    assert piece.values is not None
-    assert piece.values.tolist() == sums(batch)
+    check_whole(flow, piece, batch)
 
 
 def test_the_row_without_a_number_is_named(batch: ChunkBatch):

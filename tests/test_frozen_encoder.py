@@ -21,18 +21,7 @@ from longctx.learn import state_cache
 from longctx.learn.encoded import encode_documents
 from longctx.learn.labelled import read_labelled
 from longctx.learn.state_cache import STATES, frozen_documents
-from models import save_checkpoint
-from training import TRAIN, Make, are_equal, arguments, maker, some_texts, trained, weights
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("encoder"), "Bert", head="Model")
-
-
-@pytest.fixture
-def make(encoder: Path) -> Make:
-    return maker(encoder)
+from training import TRAIN, Make, are_equal, arguments, some_texts, trained, weights
 
 
 def test_a_frozen_encoder_stays_and_the_rest_learns_from_states_on_disk(make: Make, tmp_path: Path):

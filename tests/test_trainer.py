@@ -26,8 +26,7 @@ from longctx.errors import ConfigError, DocumentError
 from longctx.learn.encoded import ChunkDraw
 from longctx.learn.losses import loss_of
 from longctx.nn.aggregators import AGGREGATORS, LearnedAggregator
-from models import save_checkpoint
-from training import LABELS, TRAIN, Make, are_equal, arguments, gradients, maker, some_texts, trained, weights
+from training import LABELS, TRAIN, Make, are_equal, arguments, gradients, some_texts, trained, weights
 
 USABLE = [name for name, cls in AGGREGATORS.items() if not cls.of_label_values]
 READ = [
@@ -37,16 +36,6 @@ READ = [
     if states == "chunks" or issubclass(AGGREGATORS[name], LearnedAggregator)
 ]
 """Aggregators with the states they read; the mean and the maximum of tokens are refused, which another test holds them to."""
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("encoder"), "Bert", head="Model")
-
-
-@pytest.fixture
-def make(encoder: Path) -> Make:
-    return maker(encoder)
 
 
 @pytest.mark.parametrize(("aggregator", "states"), READ)
