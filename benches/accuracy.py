@@ -1,8 +1,8 @@
 """How often models are right about whole documents, beside what truncation and words leave: ``python benches/accuracy.py TASK``.
 
 Tasks: ``movie_reviews`` (the authors' ten folds), ``hyperpartisan`` (ten clean folds, copies of an article kept together), ``book_authors``
-(unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (sections of each document turned round), ``sogou``, and the synthetic
-``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless ``--fine-tune``; its states are kept in
+(unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (header and recitals moved to the end), ``eurlex_reversed`` (all
+paragraphs in reverse), ``sogou``, and the synthetic ``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless ``--fine-tune``; its states are kept in
 ``.bench/states``. Controls learn from the same documents: ``first_row`` is logistic regression on the state of the first 512 tokens,
 ``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder, fine-tuned on these tokens. Results go
 to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test data (``../shared/data``) for all but the synthetic
@@ -15,6 +15,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,6 +50,11 @@ SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "document
 NAMED = {"boundary": "token", "documents": 600}
 """Those that also stand in the name of its file where they are not these."""
 AGGREGATORS = ["mean", "max", "attention", "lstm", "transformer", "label_attention"]
+PREAMBLE = re.compile(r"[, (\d)]*(Having regard|Whereas|WHEREAS)")
+"""Begins paragraphs that stand between a law's header, its first two lines, and its body."""
+NUMBERED = re.compile(r"\s*\(\d+\)")
+"""Begins recitals of newer laws, after a line of only ``Whereas:``."""
+HEADER_LINES = 2
 FIRST_TOKENS = 512
 """What truncation leaves of a document."""
 Split = tuple[list[int], list[int]]
@@ -293,7 +299,21 @@ def _eurlex(options: argparse.Namespace) -> Task:
 
 
 def _eurlex_inverted(options: argparse.Namespace) -> Task:
-    """Paragraphs in reverse order: what a law says first, title and subject, is said last."""
+    """Header and recitals after the body: what a law says first, title and reasons, is said last (Inverted EURLEX, Park et al. 2022)."""
+    task = _eurlex(options)
+    return replace(task, texts=[_inverted(text) for text in task.texts])
+
+
+def _inverted(law: str) -> str:
+    lines = law.split("\n")
+    end = max((i + 1 for i, line in enumerate(lines) if PREAMBLE.match(line)), default=HEADER_LINES)
+    while end < len(lines) and NUMBERED.match(lines[end]):
+        end += 1
+    return "\n".join(lines[end:] + lines[:end])
+
+
+def _eurlex_reversed(options: argparse.Namespace) -> Task:
+    """All paragraphs in reverse order, harder than the above: rows of tables and lists are turned round too."""
     task = _eurlex(options)
     return replace(task, texts=["\n".join(reversed(text.split("\n"))) for text in task.texts])
 
@@ -316,6 +336,7 @@ TASKS: dict[str, Callable[[argparse.Namespace], Task]] = {
     "book_authors": _book_authors,
     "eurlex": _eurlex,
     "eurlex_inverted": _eurlex_inverted,
+    "eurlex_reversed": _eurlex_reversed,
     "sogou": _sogou,
     "needle": _synthetic,
     "order": _synthetic,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,10 @@ def encoded(tokenizer: Tokenizer, text: str) -> Encoding | None:
         return None
 
 
+def normalized(tokenizer: Tokenizer, text: str) -> str:
+    return text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @given(data=st.data())
 def test_ids_and_offsets_equal_tokenizers_on_drawn_tokenizers(engine: str, data: st.DataObject) -> None:
@@ -50,7 +55,8 @@ def test_added_tokens_are_found_as_tokenizers_finds_them(engine: str, data: st.D
     from tokenizers import AddedToken
 
     tokenizer: Tokenizer = data.draw(ENGINES[engine])
-    contents = data.draw(st.lists(drawn.PIECES, min_size=1, max_size=3, unique=True))
+    # Of added tokens that are normalized to the same string, tokenizers takes one or another, by chance.
+    contents = data.draw(st.lists(drawn.PIECES, min_size=1, max_size=3, unique_by=partial(normalized, tokenizer)))
     flag = st.booleans()
     tokenizer.add_tokens(
         [

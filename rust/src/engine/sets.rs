@@ -67,7 +67,9 @@ impl Sets {
     /// As [`Sets::get`], in the neighbouring set too.
     pub fn find(&self, key: Key) -> Option<&Inline> {
         let at = self.seek(key);
-        [at, at ^ 1].into_iter().map(|at| self.get(key, at)).find_map(|(is_there, value)| is_there.then_some(value))
+        let found = |at: usize| Some(self.get(key, at)).filter(|(is_there, _)| *is_there).map(|(_, value)| value);
+        // Its neighbour need not come from memory where there was a place in the set itself.
+        found(at).or_else(|| if self.lines().get(at).is_none_or(has_place) { None } else { found(at ^ 1) })
     }
 
     /// Where there is a place: in its set, else in the neighbouring one. Where there is none, the oldest key of its set makes room.
@@ -76,8 +78,7 @@ impl Sets {
     pub fn put(&mut self, key: Key, value: Inline) {
         let at = hash(key) & (self.count - 1);
         let lines = self.numbers.as_chunks_mut::<LINE>().0;
-        let has_place = |at: &usize| half(&lines[*at], 6) == 0;
-        let at = [at, at ^ 1].into_iter().find(has_place).unwrap_or(at);
+        let at = [at, at ^ 1].into_iter().find(|&at| has_place(&lines[at])).unwrap_or(at);
         let line = &mut lines[at];
         line.copy_within(0..4, 4);
         line.copy_within(VALUES..VALUES + 4, VALUES + 4);
@@ -100,6 +101,12 @@ impl Sets {
         }
         larger
     }
+}
+
+/// Is the second place of a set empty? The older key of a set lies there, so that keys never leave a place behind.
+#[inline(always)]
+fn has_place(line: &Line) -> bool {
+    half(line, 6) == 0
 }
 
 /// Two numbers of a line as one.

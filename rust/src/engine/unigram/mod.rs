@@ -1,6 +1,7 @@
 //! The fast engine for Unigram tokenizers of the `SentencePiece` family: a character map, words at blanks, the best pieces of each.
 
 mod chars;
+mod closers;
 mod lattice;
 mod normalize;
 mod pieces;
@@ -46,15 +47,16 @@ impl Unigram {
     pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
         let settings = Settings::new(definition)?;
         let normalizer = settings.normalizer(definition)?;
-        let splitter = Splitter::new(&normalizer.classes, settings.kind);
-        Ok(Self { pieces: settings::pieces(definition)?, settings, normalizer, splitter })
+        let (pieces, closers) = settings::pieces(definition, &normalizer.classes)?;
+        let splitter = Splitter::new(&normalizer.classes, closers, settings.kind);
+        Ok(Self { settings, normalizer, splitter, pieces })
     }
 
     /// Is a marker put before the text of a word? Nothing where the word has no say in it.
-    fn is_marked(&self, before: Option<Edge>) -> bool {
+    fn is_marked(&self, word: &str, before: Option<Edge>) -> bool {
         match (self.settings.prepend, self.settings.kind) {
             (Prepend::Never, _) => false,
-            (Prepend::Always, Kind::BetweenBlanks) => true,
+            (Prepend::Always, Kind::BetweenBlanks) => before.is_some() || !self.splitter.is_closing(word.as_bytes()),
             (Prepend::Always, _) => matches!(before, Some(Edge::Document | Edge::AddedToken)),
             (Prepend::First, _) => before == Some(Edge::Document),
         }
@@ -63,9 +65,9 @@ impl Unigram {
     fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         match self.plain(word) {
             Some(plain) if word.len() - plain.n_blanks <= SHORT_BYTES => {
-                self.read_plain(word.as_bytes(), &plain, self.is_marked(before), tokens);
+                self.read_plain(word.as_bytes(), &plain, self.is_marked(word, before), tokens);
             }
-            Some(plain) => self.read_long(word, &plain, self.is_marked(before), tokens),
+            Some(plain) => self.read_long(word, &plain, self.is_marked(word, before), tokens),
             None => self.read_any(word, before, tokens),
         }
     }
@@ -108,7 +110,7 @@ impl Unigram {
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         let mut parts = Parts {
             lattice: Lattice::new(&self.pieces, tokens),
-            is_marked: self.is_marked(before),
+            is_marked: self.is_marked(word, before),
             ends_at_blanks: self.settings.kind == Kind::BetweenBlanks,
             is_start: true,
         };

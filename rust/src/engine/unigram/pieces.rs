@@ -151,15 +151,24 @@ impl Pieces {
     }
 
     fn id(&self, text: &[u8]) -> Option<u32> {
+        self.piece(text).map(Unit::id)
+    }
+
+    /// The score of a piece.
+    pub fn score(&self, text: &[u8]) -> Option<f64> {
+        self.piece(text).map(|unit| unit.score)
+    }
+
+    fn piece(&self, text: &[u8]) -> Option<&Unit> {
         let mut walk = self.root;
         for (i, &byte) in text.iter().enumerate() {
             let unit = self.step(walk, byte)?;
             let rest = &text[i + 1..];
             if unit.is_tailed() {
-                return self.tail(unit, rest).filter(|&n_bytes| n_bytes == rest.len()).map(|_| unit.id());
+                return self.tail(unit, rest).filter(|&n_bytes| n_bytes == rest.len()).map(|_| unit);
             }
             if rest.is_empty() {
-                return unit.is_piece().then(|| unit.id());
+                return unit.is_piece().then_some(unit);
             }
             walk = unit.walk();
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokenizers::normalizers::Precompiled;
 
 use super::chars::{Classes, MARKER, Words as Kind};
+use super::closers::Closers;
 use super::normalize::Normalizer;
 use super::pieces::Pieces;
 use crate::engine::definition::{Definition, field, kind};
@@ -78,11 +79,11 @@ impl Settings {
     }
 }
 
-/// The vocabulary of a definition.
+/// The vocabulary of a definition, and what closes words in it.
 ///
 /// # Errors
 /// Where it is not one that this engine reads.
-pub fn pieces(definition: &Definition<'_>) -> Result<Pieces, String> {
+pub fn pieces(definition: &Definition<'_>, classes: &Classes) -> Result<(Pieces, Closers), String> {
     let model = &definition.model;
     let kind: Option<String> = field(model, "type")?;
     if field(model, "byte_fallback")? == Some(true) || kind.is_some_and(|kind| kind != "Unigram") {
@@ -90,7 +91,9 @@ pub fn pieces(definition: &Definition<'_>) -> Result<Pieces, String> {
     }
     let unknown_id: Option<usize> = field(model, "unk_id")?;
     let vocabulary: Vec<(&str, f64)> = definition.pieces()?.iter().map(|piece| (piece.content.as_ref(), piece.score)).collect();
-    Pieces::new(&vocabulary, unknown_id)
+    let pieces = Pieces::new(&vocabulary, unknown_id)?;
+    let closers = Closers::new(classes, &pieces, &vocabulary);
+    Ok((pieces, closers))
 }
 
 /// The prepend scheme, and whether white space splits before.

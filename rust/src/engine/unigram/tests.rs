@@ -10,15 +10,15 @@ struct Loaded {
 }
 
 /// A tokenizer of few pieces, many of equal score, so that ties decide.
-fn loaded(normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
-    loaded_with("xy", normalizer, pre_tokenizer)
+fn loaded_with(piece: &str, normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
+    loaded_of(&[(piece, -40.0)], normalizer, pre_tokenizer)
 }
 
-/// The same with one piece more.
-fn loaded_with(piece: &str, normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
+/// The same with pieces of these scores.
+fn loaded_of(more: &[(&str, f64)], normalizer: &Value, pre_tokenizer: &Value) -> Loaded {
     let pieces = ["\u{2581}", "a", "b", "ab", "ba", "aba", "\u{2581}a", "\u{2581}ab", "bb", "\u{2581}\u{2581}", "\u{431}", "\u{4e2d}a"];
     let scored = pieces.iter().map(|piece| json!([piece, -(piece.chars().count() as f64)]));
-    let vocab: Vec<Value> = [json!(["<unk>", 0.0])].into_iter().chain(scored).chain([json!([piece, -40.0])]).collect();
+    let vocab: Vec<Value> = [json!(["<unk>", 0.0])].into_iter().chain(scored).chain(more.iter().map(|piece| json!(piece))).collect();
     let definition = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null,
@@ -38,32 +38,65 @@ fn assert_same(loaded: &Loaded, text: &str) {
 }
 
 fn kinds() -> Vec<Loaded> {
+    kinds_with(&[("xy", -40.0)])
+}
+
+fn kinds_with(more: &[(&str, f64)]) -> Vec<Loaded> {
     let joins = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
     let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
     let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true});
     let words = json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")]});
     vec![
-        loaded(&Value::Null, &words),
-        loaded(&Value::Null, &metaspace("always")),
-        loaded(&Value::Null, &metaspace("first")),
-        loaded(&strip, &metaspace("never")),
-        loaded(&json!({"type": "Sequence", "normalizers": [strip, joins]}), &metaspace("always")),
-        loaded(&joins, &metaspace("first")),
+        loaded_of(more, &Value::Null, &words),
+        loaded_of(more, &Value::Null, &metaspace("always")),
+        loaded_of(more, &Value::Null, &metaspace("first")),
+        loaded_of(more, &strip, &metaspace("never")),
+        loaded_of(more, &json!({"type": "Sequence", "normalizers": [strip, joins]}), &metaspace("always")),
+        loaded_of(more, &joins, &metaspace("first")),
     ]
+}
+
+/// Numbers below those asked for, the same in every run.
+fn numbers() -> impl FnMut(usize) -> usize {
+    let mut state = 1_u64;
+    move |n| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    }
 }
 
 #[test]
 fn tokens_equal_the_general_engine_where_scores_tie() {
     let alphabet = ['a', 'b', 'a', 'b', ' ', 'x', 'y', '\n', '\u{431}', '\u{4e2d}', '\u{2581}', '\u{3000}'];
-    let mut state = 1_u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
+    let mut random = numbers();
     for loaded in kinds() {
         for n_chars in (0..30).chain([90, 95, 96, 97, 130]).cycle().take(1500) {
             let n_letters = 2 + random(alphabet.len() - 1);
             assert_same(&loaded, &(0..n_chars).map(|_| alphabet[random(n_letters)]).collect::<String>());
+        }
+    }
+}
+
+/// Closers whose pieces tie, that are parts of other pieces, that have none, that come after letters in a piece.
+const CLOSERS: [&[(&str, f64)]; 4] = [
+    &[(",", -1.0), (".", -1.5), ("!", -2.0), ("?", -1.0), (",.", -2.5), ("!?", -2.0), ("..", -5.0), ("b?", -1.0)],
+    &[(",", -0.1), (".", -0.2), (",.", -0.3), (".,", -0.2), ("!a", -1.0), ("!", -1.0), ("\u{2581},", -0.5), ("\u{2581}?", -3.0)],
+    &[(",", -1.0), (".", -1000.0), (",!", -1.0), ("a,b", -2.0), ("?", -1.0), ("\u{431}?", -1.0)],
+    &[(",.", -1.0), ("!?!", -1.0), ("!", -2.0), ("?", 3.0), ("?!", 1.0)],
+];
+
+#[test]
+fn what_closes_words_has_the_tokens_of_the_general_engine() {
+    let alphabet = ['a', 'b', ',', '.', ' ', '!', '?', '\n', 'x', '\u{431}', '\u{301}', '\r', '\u{3000}'];
+    let mut random = numbers();
+    for loaded in CLOSERS.into_iter().flat_map(kinds_with) {
+        for n_chars in (0..40).chain([60, 64, 68, 126, 127, 128, 129, 130, 300]).cycle().take(1000) {
+            let n_letters = 5 + random(alphabet.len() - 4);
+            assert_same(&loaded, &(0..n_chars).map(|_| alphabet[random(n_letters)]).collect::<String>());
+        }
+        for n_chars in [4090, 4096, 9000] {
+            assert_same(&loaded, &(0..n_chars).map(|_| alphabet[random(7)]).collect::<String>());
+            assert_same(&loaded, &format!("{}, a. ,. b", "a".repeat(n_chars)));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The best segmentation of a text into pieces, as `Unigram::encode_optimized` of `tokenizers` finds it: the same sums in the same order,
 //! and of equal ones the first.
 
+use std::hint::select_unpredictable;
+
 use super::chars::MARKER;
 use super::pieces::{Pieces, Unit, Walk};
 use crate::engine::Tokens;
@@ -50,10 +52,9 @@ impl End {
     fn offer(&mut self, score: f64, path: Path, id: u32) {
         let score = score + path.score;
         let is_better = score > self.score;
-        // Without a branch: whether a piece ends here is not to be predicted.
-        self.score = if is_better { score } else { self.score };
-        self.start = if is_better { path.at } else { self.start };
-        self.id = if is_better { id } else { self.id };
+        self.score = select_unpredictable(is_better, score, self.score);
+        self.start = select_unpredictable(is_better, path.at, self.start);
+        self.id = select_unpredictable(is_better, id, self.id);
     }
 }
 
