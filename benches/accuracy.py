@@ -1,12 +1,12 @@
 """How often models are right about whole documents, beside what truncation and words leave: ``python benches/accuracy.py TASK``.
 
 Tasks: ``movie_reviews`` (the authors' ten folds), ``hyperpartisan`` (ten clean folds, copies of an article kept together), ``book_authors``
-(unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (header and recitals moved to the end), ``eurlex_reversed`` (all
-paragraphs in reverse), ``sogou``, and the synthetic ``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless ``--fine-tune``; its states are kept in
-``.bench/states``. Controls learn from the same documents: ``first_row`` is logistic regression on the state of the first 512 tokens,
-``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder, fine-tuned on these tokens. Results go
-to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test data (``../shared/data``) for all but the synthetic
-tasks.
+(unseen books), ``eurlex`` (multi-label), ``eurlex_inverted`` (header and recitals moved to the end), ``eurlex_reversed`` (all paragraphs in
+reverse), ``sogou``, and the synthetic ``needle``, ``order`` and ``combination``. The encoder is the packaged MiniLM, frozen unless
+``--fine-tune``; its states are kept in ``.bench/states``. Controls learn from the same documents: ``first_row`` is logistic regression on
+the state of the first 512 tokens, ``tfidf`` logistic regression on words. With ``--fine-tune``, ``first_row`` is the same encoder,
+fine-tuned on these tokens. Results go to ``benches/results/accuracy``. Needs the extras ``minilm`` and ``train``, and the test data
+(``../shared/data``) for all but the synthetic tasks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "document
 """Options that stand in a result."""
 NAMED = {"boundary": "token", "documents": 600}
 """Those that also stand in the name of its file where they are not these."""
-AGGREGATORS = ["mean", "max", "attention", "lstm", "transformer", "label_attention"]
+AGGREGATORS = ["mean", "max", "mean_max", "attention", "lstm", "transformer", "label_attention"]
 PREAMBLE = re.compile(r"[, (\d)]*(Having regard|Whereas|WHEREAS)")
 """Begins paragraphs that stand between a law's header, its first two lines, and its body."""
 NUMBERED = re.compile(r"\s*\(\d+\)")

@@ -68,6 +68,13 @@ def test_max_takes_each_column_from_its_own_chunk():
     assert Max()(states, mask).tolist() == [[-3.0, 2.0]]
 
 
+def test_mean_and_maximum_stand_side_by_side():
+    states, mask = torch.tensor([[[-5.0, 2.0], [-3.0, 1.0], [9.0, 9.0]]]), torch.tensor([[True, True, False]])
+    both, fresh = build_learned("mean_max", hidden=2, n_labels=3), torch.tensor([[1, 3, 5]])
+    assert both(states, mask, fresh).tolist() == [[-3.5, 1.25, -3.0, 2.0]]
+    assert both.weights(states, mask, fresh).squeeze(-1).tolist() == [[(0.25 + 0.5) / 2, (0.75 + 0.5) / 2, 0.0]]
+
+
 def test_evidence_follows_the_chunk_that_speaks_for_one_label():
     telling, chatter = [0.6, 0.1, 0.1], [0.3, 0.4, 0.35]
     states = torch.tensor([[chatter] * 9 + [telling]])
@@ -103,6 +110,12 @@ def named(name: str) -> Aggregator:
     return built.eval()
 
 
+def learned(name: str) -> LearnedAggregator:
+    built = named(name)
+    assert isinstance(built, LearnedAggregator)
+    return built
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_a_document_alone_beside_one_40_times_longer_and_in_another_order_is_the_same(name: str):
     aggregator = named(name)
@@ -132,22 +145,23 @@ def test_a_chunk_that_is_masked_inside_a_document_is_as_if_it_were_not_there(nam
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_learned_aggregators_work_in_full_precision_and_reach_every_weight(name: str):
-    aggregator = named(name).to(torch.bfloat16)
-    assert {weight.dtype for weight in aggregator.parameters()} == {torch.float32}
+    aggregator = learned(name).to(torch.bfloat16)
+    assert {weight.dtype for weight in aggregator.parameters()} <= {torch.float32}
     states, mask = torch.randn(2, 5, HIDDEN), torch.ones(2, 5, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
         result = aggregator(states.to(torch.bfloat16), mask)
     torch.testing.assert_close(result, aggregator(states.to(torch.bfloat16).float(), mask), atol=1e-6, rtol=0)
-    assert tuple(result.shape) in {(2, HIDDEN), (2, N_LABELS, HIDDEN)}
-    (result * torch.randn_like(result)).sum().backward()
+    assert tuple(result.shape) in {(2, aggregator.width), (2, N_LABELS, aggregator.width)}
+    (result * torch.randn_like(result, requires_grad=True)).sum().backward()
     assert [key for key, weight in aggregator.named_parameters() if weight.grad is None] == []
     assert not aggregator(states, torch.tensor([[True] * 5, [False] * 5])).isnan().any()
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_the_short_way_to_a_heads_values_gives_the_values_of_the_long_one(name: str):
-    aggregator, head = named(name).double(), Head(HIDDEN, N_LABELS, 0.5).double().eval()
-    head.standardize(torch.randn(HIDDEN).double(), torch.rand(HIDDEN).double() + 0.1)
+    aggregator = learned(name).double()
+    head = Head(aggregator.width, N_LABELS, 0.5).double().eval()
+    head.standardize(torch.randn(aggregator.width).double(), torch.rand(aggregator.width).double() + 0.1)
     mask = torch.tensor([[True] * 5, [True, False, True, False, False], [False] * 5])
     states = torch.randn(3, 5, HIDDEN).double().masked_fill(~mask.unsqueeze(-1), torch.nan)
     values = aggregator.head_values(states, mask, None, head)

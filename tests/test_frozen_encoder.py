@@ -120,7 +120,7 @@ def test_states_on_disk_are_those_the_model_makes(make: Make, tmp_path: Path, st
     torch.testing.assert_close(decided, wanted, atol=2e-5, rtol=1e-4)
 
 
-SUMS = [{"aggregator": "mean"}, {"aggregator": "max"}, {"aggregator": "attention", "states": "tokens"}]
+SUMS = [{"aggregator": "mean"}, {"aggregator": "max"}, {"aggregator": "mean_max"}, {"aggregator": "attention", "states": "tokens"}]
 SUMS += [{"aggregator": "label_attention", "aggregator_options": {"n_layers": 0}}]
 
 

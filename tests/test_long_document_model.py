@@ -79,7 +79,7 @@ def test_training_and_inference_read_the_same_values_from_any_encoder(make: Make
     np.testing.assert_allclose(probabilities(model, DOCUMENTS), trained, atol=2e-5)
 
 
-@pytest.mark.parametrize("aggregator", ["attention", "lstm", "transformer", "label_attention"])
+@pytest.mark.parametrize("aggregator", ["mean_max", "attention", "lstm", "transformer", "label_attention"])
 def test_a_decoder_over_all_token_states_decides_alike_in_training_and_inference(make: Make, aggregator: str):
     model = make(aggregator=aggregator, states="tokens")
     trained = values(model, DOCUMENTS).softmax(dim=-1).numpy()

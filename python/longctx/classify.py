@@ -83,7 +83,7 @@ def chunk_and_classify(  # noqa: PLR0917 - the order is part of the interface
         device: ``"auto"`` is CUDA where there is one.
         dtype: ``"auto"`` is bfloat16 on CUDA from compute capability 8.0; on the CPU it is float32, or bfloat16 where the CPU has it and it
             was measured to be clearly faster; or "float32", "bfloat16", "float16", "int8" (CPU, extra ``longctx[openvino]``).
-        token_budget: tokens of one batch, padding included; ``"auto"`` is 2048 on the CPU and 65536 on CUDA. Halved when memory runs out.
+        token_budget: tokens of one batch, padding included; ``"auto"`` is 1536 on the CPU and 65536 on CUDA. Halved when memory runs out.
         progress: a bar on stderr; ``"auto"`` shows it only on a terminal.
         backend: what computes on the CPU: "torch", "openvino" (extra ``longctx[openvino]``), or ``"auto"``: the fastest of those installed,
             measured once for a machine, a model and a row length, in two seconds, and remembered; ``longctx doctor`` shows it. Loaded

@@ -32,9 +32,10 @@ class Decider(Aggregator):
         model.eval()
         self.aggregator = model.aggregator
         self.head = model.head
-        self.n_labels, hidden = model.head.weight.shape
+        self.n_labels, width = model.head.weight.shape
+        self._hidden = model.hidden
         self._per_token = model.config.states == "tokens"
-        self._together = max(1, MOST_VALUES_TOGETHER // (self.n_labels * hidden))
+        self._together = max(1, MOST_VALUES_TOGETHER // (self.n_labels * width))
 
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """Each chunk's share in each label, ``(n_documents, n_chunks, n_labels)``; as the aggregator tells it."""
@@ -65,7 +66,7 @@ class Decider(Aggregator):
         """Give what the aggregator reads: states of chunks as they are, or those of tokens, ``(n_documents, n_chunks * width, hidden)``."""
         if not self._per_token:
             return states, mask, fresh_tokens
-        tokens, is_token = unflat_tokens(states, self.head.weight.shape[1])
+        tokens, is_token = unflat_tokens(states, self._hidden)
         return tokens.flatten(1, 2), (is_token & mask.unsqueeze(-1)).flatten(1), None
 
     def _in_parts(self, function: Callable[..., Tensor], states: Tensor, mask: Tensor, fresh_tokens: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from longctx.errors import ConfigError, one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CPU_TOKEN_BUDGET = 2048
-"""4 rows of 512: more rows leave the cache of a CPU core without being faster. Two such batches are computed at a time."""
+CPU_TOKEN_BUDGET = 1536
+"""3 rows of 512: more rows leave the cache of a CPU core without being faster. Two such batches are computed at a time."""
 CUDA_TOKEN_BUDGET = 65536
 BF16_CAPABILITY = (8, 0)
 """First CUDA compute capability with bfloat16 units."""
@@ -62,7 +62,7 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def pick_token_budget(token_budget: int | str, device: torch.device) -> int:
-    """Tokens of one batch, padding included. ``"auto"``: 2048 on a CPU, 65536 on CUDA.
+    """Tokens of one batch, padding included. ``"auto"``: 1536 on a CPU, 65536 on CUDA.
 
     Raises:
         ConfigError: not a positive number.

@@ -19,7 +19,7 @@ HEAD_LEARNING_RATE = 1e-3
 """Of aggregator and head, which begin from nothing, beside an encoder that learns slowly."""
 
 
-FROZEN_LEARNING_RATES = {"mean": 3e-3, "max": 3e-3, "attention": 3e-3, "lstm": 1e-3}
+FROZEN_LEARNING_RATES = {"mean": 3e-3, "max": 3e-3, "mean_max": 3e-3, "attention": 3e-3, "lstm": 1e-3}
 """With a frozen encoder, by aggregator; ``FROZEN_LEARNING_RATE`` for all others, which are deeper. On two folds of film reviews."""
 FROZEN_LEARNING_RATE = 3e-4
 FROZEN_STEPS = 600

@@ -158,7 +158,7 @@ class _StateMaker:
         self._chunker = chunker
         self._dtype = dtype
         self._per_token = model.config.states == "tokens"
-        self.hidden = int(model.head.weight.shape[1])
+        self.hidden = model.hidden
 
     def ends(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Where the states of each document end."""

@@ -98,6 +98,7 @@ class LongDocumentModel(nn.Module):
     Attributes:
         config: everything but the weights.
         encoder: a transformers model that gives token states.
+        hidden: width of the states.
         aggregator: chunk states to document states.
         head: document states to values.
         tokenizer: anything ``Chunker`` takes.
@@ -108,10 +109,12 @@ class LongDocumentModel(nn.Module):
     def __init__(self, config: LongDocumentConfig, encoder: Any, tokenizer: Any, *, name: str = "the model") -> None:
         super().__init__()
         hidden = hidden_size(encoder)
+        self.hidden = hidden
         self.config = config
         self.encoder = encoder
         self.aggregator = build_learned(config.aggregator, hidden=hidden, n_labels=config.n_labels, **config.aggregator_options)
-        self.head = Head(hidden, config.n_labels, config.dropout)
+        width = self.aggregator.width if isinstance(self.aggregator, LearnedAggregator) else hidden
+        self.head = Head(width, config.n_labels, config.dropout)
         self.tokenizer = tokenizer
         self.name = name
         self.report: Any = None

@@ -9,6 +9,7 @@ from longctx.nn.aggregators.label_attention import LabelAttention
 from longctx.nn.aggregators.lstm import LSTM
 from longctx.nn.aggregators.max import Max
 from longctx.nn.aggregators.mean import Mean
+from longctx.nn.aggregators.mean_max import MeanMax
 from longctx.nn.aggregators.registry import AGGREGATORS, build_aggregator, build_learned, register_aggregator
 from longctx.nn.aggregators.transformer import Transformer
 
@@ -21,6 +22,7 @@ __all__ = [
     "LearnedAggregator",
     "Max",
     "Mean",
+    "MeanMax",
     "SoftmaxEvidence",
     "Transformer",
     "build_aggregator",

@@ -86,13 +86,18 @@ class LearnedAggregator(Aggregator):
         self.hidden = hidden
         self.n_labels = n_labels
 
+    @property
+    def width(self) -> int:
+        """Of what it gives, which the head reads: ``hidden`` unless a subclass says otherwise."""
+        return self.hidden
+
     @abstractmethod
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
         """Each chunk's share, float32 ``(n_documents, n_chunks, 1)`` or ``(..., n_labels)``: sums to 1 over chunks, 0 at padding."""
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
-        """``(n_documents, n_chunks, hidden)`` to float32 ``(n_documents, hidden)`` or ``(n_documents, n_labels, hidden)``."""
+        """``(n_documents, n_chunks, hidden)`` to float32 ``(n_documents, width)`` or ``(n_documents, n_labels, width)``."""
 
 
 def full(states: Tensor) -> Tensor:

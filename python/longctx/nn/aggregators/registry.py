@@ -13,6 +13,7 @@ from longctx.nn.aggregators.label_attention import LabelAttention
 from longctx.nn.aggregators.lstm import LSTM
 from longctx.nn.aggregators.max import Max
 from longctx.nn.aggregators.mean import Mean
+from longctx.nn.aggregators.mean_max import MeanMax
 from longctx.nn.aggregators.transformer import Transformer
 
 Class = TypeVar("Class", bound=type[Aggregator])
@@ -21,6 +22,7 @@ AGGREGATORS: dict[str, type[Aggregator]] = {
     "mean": Mean,
     "max": Max,
     "evidence": SoftmaxEvidence,
+    "mean_max": MeanMax,
     "attention": Attention,
     "lstm": LSTM,
     "transformer": Transformer,
