@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 STATES = ROOT / ".bench" / "states"
 RESULTS = ROOT / "benches" / "results" / "accuracy"
-SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "documents", "boundary")
+SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "boundary")
 """Options that stand in a result."""
 NAMED = {"boundary": "token", "documents": 600}
 """Those that also stand in the name of its file where they are not these."""
@@ -245,7 +245,7 @@ def _tell(learner: str, seed: int, outcomes: list[Outcome], options: argparse.Na
     entry["encoder_layers"] = options.encoder_layers
     entry |= {name: getattr(options, name) for name in SETTINGS}
     # Files of unusual settings have them in their names, so that no result takes the place of another.
-    unusual = [f"{name}-{entry[name]}" for name in NAMED if entry[name] != NAMED[name]]
+    unusual = [f"{name}-{getattr(options, name)}" for name in NAMED if getattr(options, name) != NAMED[name]]
     layers = 2 if options.scratch else options.encoder_layers or 6
     path = RESULTS / "-".join([options.task, learner, kind, str(options.max_tokens), str(layers), *unusual, f"{seed}.json"])
     path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
@@ -299,7 +299,10 @@ def _eurlex(options: argparse.Namespace) -> Task:
 
 
 def _eurlex_inverted(options: argparse.Namespace) -> Task:
-    """Header and recitals after the body: what a law says first, title and reasons, is said last (Inverted EURLEX, Park et al. 2022)."""
+    """Header and recitals after the body: what a law says first, title and reasons, is said last (Inverted EURLEX, Park et al. 2022).
+
+    Recitals under headings of their own, which one law in a hundred has, stay in front from the first heading on.
+    """
     task = _eurlex(options)
     return replace(task, texts=[_inverted(text) for text in task.texts])
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models, pre_tokenizers
 
 import tokenizers_drawn as drawn
 from longctx import Chunker
@@ -71,4 +71,28 @@ def test_added_tokens_are_found_as_tokenizers_finds_them(engine: str, data: st.D
         with suppress(DocumentError):  # an answer or an error that names the document, where the same code is behind it; nothing else
             tokens_of(chunker, text)
         return
+    assert tokens_of(chunker, text) == (expected.ids, expected.offsets)
+
+
+CLOSERS = [
+    ([("?", 0.0), ("\u2581", -1.0), ("a", -1.0)], "z? a"),  # the unknown piece, one token with the letter before it
+    ([(",.", 0.0), ("\u2581", -1.0), ("a", -1.0), (",", -1.0), (".", -1.5)], "z,. a,. b,"),
+    ([("<unk>", 0.0), ("\u2581", -1.0), ("a", -1e18), (",", -1.0), (".", -1.5), (",.", -3.0)], "a,. b"),  # sums that are rounded
+]
+
+
+@pytest.mark.parametrize(("pieces", "text"), CLOSERS)
+@pytest.mark.parametrize("splits_first", [True, False])
+def test_what_closes_a_word_is_read_with_it_where_it_would_be_another_token(
+    pieces: list[tuple[str, float]],
+    text: str,
+    splits_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    both = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    tokenizer.pre_tokenizer = both if splits_first else metaspace
+    chunker = Chunker(tokenizer, max_tokens=64, overlap_tokens=0, offsets=True)
+    assert "engine: unigram" in chunker.explain()
+    expected = tokenizer.encode(text, add_special_tokens=False)
     assert tokens_of(chunker, text) == (expected.ids, expected.offsets)

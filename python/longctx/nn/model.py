@@ -37,7 +37,7 @@ class Head(FullPrecision):
     ``center`` and ``spread``, float32 ``(hidden,)``, are saved with the weights: see ``standardize``.
 
     Args:
-        hidden: width of the states.
+        hidden: width of a document's state: the aggregator's ``output_width``.
         n_labels: outputs.
         dropout: of the states, in training.
     """
@@ -113,7 +113,7 @@ class LongDocumentModel(nn.Module):
         self.config = config
         self.encoder = encoder
         self.aggregator = build_learned(config.aggregator, hidden=hidden, n_labels=config.n_labels, **config.aggregator_options)
-        width = self.aggregator.width if isinstance(self.aggregator, LearnedAggregator) else hidden
+        width = self.aggregator.output_width if isinstance(self.aggregator, LearnedAggregator) else hidden
         self.head = Head(width, config.n_labels, config.dropout)
         self.tokenizer = tokenizer
         self.name = name

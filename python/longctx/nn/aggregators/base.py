@@ -1,7 +1,8 @@
 """The interface of all aggregators.
 
 All take ``states`` float ``(n_documents, n_chunks, d)``, ``mask`` bool ``(n_documents, n_chunks)`` (False is padding, and may stand
-anywhere) and ``fresh_tokens`` ``(n_documents, n_chunks)`` or None, and give ``(n_documents, d)`` or ``(n_documents, n_labels, d)``.
+anywhere) and ``fresh_tokens`` ``(n_documents, n_chunks)`` or None, and give ``(n_documents, d)`` or ``(n_documents, n_labels, d)``, or
+what is as wide as their ``output_width`` says.
 Everything is done in float32 with padding masked first, so a document's result does not depend on the documents beside it.
 """
 
@@ -87,7 +88,7 @@ class LearnedAggregator(Aggregator):
         self.n_labels = n_labels
 
     @property
-    def width(self) -> int:
+    def output_width(self) -> int:
         """Of what it gives, which the head reads: ``hidden`` unless a subclass says otherwise."""
         return self.hidden
 
@@ -97,7 +98,7 @@ class LearnedAggregator(Aggregator):
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:
-        """``(n_documents, n_chunks, hidden)`` to float32 ``(n_documents, width)`` or ``(n_documents, n_labels, width)``."""
+        """``(n_documents, n_chunks, hidden)`` to float32 ``(n_documents, output_width)`` or ``(n_documents, n_labels, output_width)``."""
 
 
 def full(states: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class MeanMax(LearnedAggregator):
         self.mean, self.max = Mean(), Max()
 
     @property
-    def width(self) -> int:  # noqa: D102 - as in the base
+    def output_width(self) -> int:  # noqa: D102 - as in the base
         return 2 * self.hidden
 
     def weights(self, states: Tensor, mask: Tensor, fresh_tokens: Tensor | None = None) -> Tensor:

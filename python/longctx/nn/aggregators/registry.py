@@ -76,7 +76,8 @@ def build_aggregator(name: str) -> Aggregator:
         raise ConfigError(f"aggregate={name!r} is not known; use 'auto' or one of {allowed}.")
     if name not in untrained:
         raise ConfigError(
-            f"aggregate={name!r} has weights that are learned, and this checkpoint brings none; use 'auto' or one of {allowed}."
+            f"aggregate={name!r} needs weights that are learned, its own or a head's, and this checkpoint brings none; "
+            f"use 'auto' or one of {allowed}."
         )
     return AGGREGATORS[name]()
 

@@ -93,6 +93,7 @@ impl Class {
 pub struct Classes {
     ascii: [Class; 128],
     others: CharTable<Class>,
+    keeps_prepended: bool,
 }
 
 impl Classes {
@@ -106,9 +107,18 @@ impl Classes {
         if PREPENDED.into_iter().flatten().any(hides_blanks) {
             return Err("its character map removes characters that prepend to others".into());
         }
+        let keeps_prepended = PREPENDED.into_iter().flatten().filter_map(char::from_u32).all(|character| {
+            let text = String::from(character);
+            charsmap.as_ref().and_then(|map| map.transform(&text)).is_none_or(|to| to == text)
+        });
         let of = move |character| class(character, charsmap.as_deref(), words);
         let ascii = std::array::from_fn(|byte| of(char::from(byte as u8)));
-        Ok(Self { ascii, others: CharTable::new(of) })
+        Ok(Self { ascii, others: CharTable::new(of), keeps_prepended })
+    }
+
+    /// Are characters that join the next one to their cluster left as they are?
+    pub fn keeps_prepended(&self) -> bool {
+        self.keeps_prepended
     }
 
     #[inline]

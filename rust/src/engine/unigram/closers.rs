@@ -5,15 +5,18 @@
 //!
 //! Why the tokens are the same: no piece holds a letter and then a closer, so every path goes through the place between them, and the
 //! best path up to there is that of the word alone. After it, sums are those of the closers, each plus the score of the word. Where there
-//! is one path only, or where the better one is better by more than sums can be rounded, it is the same path after every word.
+//! is one path only, or where the better one is better by more than sums can be rounded, it is the same path after every word. And no
+//! closer is unknown, for an unknown one would be one token with an unknown letter.
 
 use super::chars::Classes;
 use super::pieces::Pieces;
 use crate::scan::ByteSet;
 
-/// Paths whose scores differ by more are told apart after a word of any length: sums are below 1e10, and rounded by less than 1e-5.
-const SAFE_DIFFERENCE: f64 = 1e-3;
-const LARGEST_SCORE: f64 = 100.0;
+/// Paths whose scores differ by more are told apart after a word of any length: it has less than 2^32 bytes, so that with scores up to
+/// [`USUAL_SCORE`] sums are below 1e12, and rounded by less than 1e-3.
+const SAFE_DIFFERENCE: f64 = 1e-2;
+/// Where a score is larger, no two closers are read apart from a word; real ones are below 20 or so.
+const USUAL_SCORE: f64 = 100.0;
 
 /// Which bytes close words, and after which.
 #[derive(Debug)]
@@ -34,7 +37,9 @@ impl Closers {
         };
         let letters = ByteSet::ascii(|byte| byte.is_ascii_alphabetic() && is_plain(byte));
         let is_letter: [bool; 256] = std::array::from_fn(|byte| letters.contains(byte as u8));
-        let can_close = |byte: u8| byte.is_ascii_punctuation() && is_plain(byte) && pieces.score(&[byte]).is_some_and(is_small);
+        // A character that joins the letter after it could take it along into something else.
+        let can_close =
+            |byte: u8| classes.keeps_prepended() && byte.is_ascii_punctuation() && is_plain(byte) && pieces.known_score(&[byte]).is_some();
         let mut is_closer: [bool; 256] = std::array::from_fn(|byte| can_close(byte as u8));
         for (piece, _) in vocabulary {
             for pair in piece.as_bytes().windows(2) {
@@ -43,7 +48,8 @@ impl Closers {
         }
         let bytes: Vec<u8> = (0..128).filter(|&byte| is_closer[usize::from(byte)]).collect();
         let mut follows = Box::new([0; 128]);
-        for &last in &bytes {
+        let is_usual = vocabulary.iter().all(|(_, score)| score.abs() <= USUAL_SCORE);
+        for &last in bytes.iter().filter(|_| is_usual) {
             let before = bytes.iter().filter(|&&first| is_safe(pieces, [first, last]));
             follows[usize::from(last)] = before.fold(0, |all, &first| all | 1 << first);
         }
@@ -67,16 +73,11 @@ impl Closers {
     }
 }
 
-fn is_small(score: f64) -> bool {
-    score.abs() < LARGEST_SCORE
-}
-
 /// Are the pieces of two closers the same after every word?
 fn is_safe(pieces: &Pieces, both: [u8; 2]) -> bool {
-    let apart: Option<f64> = both.iter().map(|&byte| pieces.score(&[byte])).sum();
-    match (pieces.score(&both), apart) {
-        (Some(joined), Some(apart)) => is_small(joined) && (joined - apart).abs() > SAFE_DIFFERENCE,
-        (None, apart) => apart.is_some(),
-        _ => false,
+    let Some(apart) = both.iter().map(|&byte| pieces.known_score(&[byte])).sum::<Option<f64>>() else { return false };
+    match (pieces.has(&both), pieces.known_score(&both)) {
+        (true, Some(joined)) => (joined - apart).abs() > SAFE_DIFFERENCE,
+        (is_piece, _) => !is_piece,
     }
 }

@@ -154,9 +154,14 @@ impl Pieces {
         self.piece(text).map(Unit::id)
     }
 
-    /// The score of a piece.
-    pub fn score(&self, text: &[u8]) -> Option<f64> {
-        self.piece(text).map(|unit| unit.score)
+    /// Is it a piece?
+    pub fn has(&self, text: &[u8]) -> bool {
+        self.piece(text).is_some()
+    }
+
+    /// The score of a piece that is not the unknown one.
+    pub fn known_score(&self, text: &[u8]) -> Option<f64> {
+        self.piece(text).filter(|unit| !self.is_unknown(unit.id())).map(|unit| unit.score)
     }
 
     fn piece(&self, text: &[u8]) -> Option<&Unit> {

@@ -1,4 +1,5 @@
-//! Where words begin and end: at ASCII blanks, where what is beside them neither joins with them nor changes what they become.
+//! Where words begin and end: at ASCII blanks, where what is beside them neither joins with them nor changes what they become, and before
+//! what closes a word.
 
 use std::ops::Range;
 
@@ -69,6 +70,7 @@ impl Splitter {
         });
         let is_last = window.end == text.len();
         if let (true, Some(last)) = (is_last, words.spans[n_ended..].first_mut()) {
+            // No blank after it, so that the masks did not know.
             let is_alone = last.0 > 0 && self.is_closing(&text.as_bytes()[last.0 as usize..]);
             *last = (last.0 - u32::from(is_alone), window.end as u32);
             n_ended += 1;
@@ -133,7 +135,8 @@ impl Splitter {
         window.end
     }
 
-    /// Calls back with the words, the place and the [`Block`] of each 64 bytes of a window; before it there are blanks.
+    /// Calls back with the words, the place and the [`Block`] of each 64 bytes of a window; before it there are blanks. After it there are
+    /// none: closers whose blank is not seen yet stay with their word, and are read again with it.
     #[inline]
     fn each_block(&self, text: &[u8], window: &Range<usize>, words: &mut Words, mut each: impl FnMut(&mut Vec<(u32, u32)>, usize, Block)) {
         words.masks.clear();
