@@ -86,7 +86,7 @@ CLOSERS = [
 def test_what_closes_a_word_is_read_with_it_where_it_would_be_another_token(
     pieces: list[tuple[str, float]],
     text: str,
-    splits_first: bool,  # noqa: FBT001 - a parameter of the test
+    splits_first: bool,
 ) -> None:
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
