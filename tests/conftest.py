@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer
 
-from commands import Outcome, Run
+from commands import LONG_TEXT, WORDS, Outcome, Run
 from longctx import cli
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -114,3 +114,39 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
         return Outcome(int(caught.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier with random weights and a vocabulary of eight words, in the files that transformers saves."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    BertTokenizerFast(vocab={name: index for index, name in enumerate(names)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(names),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        id2label={0: "happy", 1: "sad"},
+        label2id={"happy": 0, "sad": 1},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint: Path) -> Path:
+    return checkpoint / "tokenizer.json"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text(LONG_TEXT)
+    return path
