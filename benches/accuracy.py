@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import json
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,9 +46,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 STATES = ROOT / ".bench" / "states"
 RESULTS = ROOT / "benches" / "results" / "accuracy"
-SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "boundary")
+SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "boundary", "max_train_chunks")
 """Options that stand in a result."""
-NAMED = {"boundary": "token", "documents": 600}
+NAMED = {"boundary": "token", "documents": 600, "max_train_chunks": None}
 """Those that also stand in the name of its file where they are not these."""
 AGGREGATORS = ["mean", "max", "mean_max", "attention", "lstm", "transformer", "label_attention"]
 PREAMBLE = re.compile(r"[, (\d)]*(Having regard|Whereas|WHEREAS)")
@@ -84,8 +85,17 @@ def main() -> None:
     for name in options.learners:
         for seed in options.seeds if name in AGGREGATORS else options.seeds[:1]:
             start = time.perf_counter()
-            outcomes = [bench.outcome(name, fold, seed) for fold in folds]
+            outcomes = [_judged(bench, name, fold, seed) for fold in folds]
             _tell(name, seed, outcomes, options, time.perf_counter() - start)
+
+
+def _judged(bench: Bench, learner: str, fold: int, seed: int) -> Outcome:
+    """Give the outcome of a fold, and tell it on standard error: a fold that learns everything takes many minutes."""
+    outcome = bench.outcome(learner, fold, seed)
+    accuracy = flat_metrics(outcome).get("accuracy")
+    told = "" if accuracy is None else f" accuracy {accuracy:.3f} of {len(outcome.scores)}"
+    print(f"{learner} seed {seed}, fold {fold}:{told}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def _options() -> argparse.Namespace:

@@ -31,6 +31,8 @@ import torch
 import transformers
 
 import longctx
+from longctx.inference.backends.base import LOGITS
+from longctx.inference.backends.first_token import first_token_model
 from longctx.minilm import find_minilm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +40,7 @@ PEERS = ROOT / ".bench" / "inference"
 MEDIAN_TOKENS, SIGMA = 900, 1.727  # sigma: a hundredth is longer than 50,000
 CHARS_PER_TOKEN = 4.5
 LIMIT_TOKENS = {"cpu": 8 * 512, "cuda": 128 * 512}
-"""Tokens of a batch of the model alone: what is best for a CPU's cache, and what fills a GPU."""
+"""Tokens of a batch of the model alone: what is good for a CPU's cache, and what fills a GPU."""
 BERT_BASE = "bert-base-uncased"
 Contender = Callable[[], None]
 
@@ -117,6 +119,7 @@ class Setting:
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._model_folder)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(self._model_folder, dtype=self._torch_dtype)
         self._model = model.eval().to(options.device)
+        self._first_token_model = first_token_model(self._model, LOGITS)
 
     def contenders(self) -> dict[str, Contender]:
         """Who takes part; longctx always does."""
@@ -124,7 +127,8 @@ class Setting:
         pipeline = transformers.pipeline("text-classification", model=self._model, tokenizer=self._tokenizer, device=device)
         everyone: dict[str, Contender] = {
             "longctx": self._longctx,
-            "model alone, full rows": self._limit,
+            "model alone, full rows": lambda: self._limit(self._model),
+            "model alone, as longctx": lambda: self._limit(self._first_token_model),
             "naive loop": self._naive,
             "pipeline": lambda: list(pipeline(self._chunk_texts, batch_size=batch, truncation=True)) and None,
         }
@@ -154,7 +158,7 @@ class Setting:
         for number in range(len(texts)):
             values[owners == number].mean(axis=0).argmax()
 
-    def _limit(self) -> None:
+    def _limit(self, model: Any) -> None:
         """As many tokens as the documents have, in full rows that are ready on the device, in batches that suit it."""
         device = self._options.device
         ids = torch.randint(
@@ -162,7 +166,7 @@ class Setting:
         )
         with torch.inference_mode():
             for n_tokens in _parts(self.n_tokens, ids.numel()):
-                logits = self._model(input_ids=ids[: max(1, round(n_tokens / ids.shape[1]))]).logits
+                logits = model(input_ids=ids[: max(1, round(n_tokens / ids.shape[1]))]).logits
             logits.cpu()  # waits for all of them
 
     def _sentence_transformer(self) -> Any:

@@ -89,5 +89,12 @@ def test_arithmetic_is_counted_from_the_sizes_of_the_model():
     assert model_flops(SimpleNamespace(hidden_size=768), 512, 512**2) is None
 
 
+def test_a_last_layer_for_first_tokens_counts_keys_values_and_one_token():
+    bert = SimpleNamespace(hidden_size=768, intermediate_size=3072, num_hidden_layers=1)
+    keys_and_values, rest = 2 * 2 * 768**2, 2 * (2 * 768**2 + 2 * 768 * 3072)
+    scores_and_sums = 2 * 2 * 768
+    assert model_flops(bert, 1024, 2 * 512**2, n_first=2) == (keys_and_values + scores_and_sums) * 1024 + rest * 2
+
+
 def test_no_peak_is_claimed_for_a_processor():
     assert Meter().stats(torch.device("cpu")).mfu is None

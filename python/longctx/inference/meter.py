@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from longctx.inference.backends.first_token import is_first_token_model
 from longctx.run_stats import RunStats
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ class Meter:
         if device.type != "cuda" or model is None or model.dtype not in (torch.bfloat16, torch.float16):
             return None
         peak = _peak_flops(torch.cuda.get_device_name(device))
-        needed = model_flops(model.config, self.tokens, self._squared_lengths)
+        n_first = self.rows if is_first_token_model(model) else None
+        needed = model_flops(model.config, self.tokens, self._squared_lengths, n_first=n_first)
         return None if peak is None or needed is None else needed / seconds / peak
 
 
-def model_flops(config: Any, n_tokens: int, squared_lengths: int) -> float | None:
+def model_flops(config: Any, n_tokens: int, squared_lengths: int, *, n_first: int | None = None) -> float | None:
     """Arithmetic of an encoder: projections and the feed-forward part by token, attention by the sum of squared row lengths.
 
     None where the configuration does not tell the sizes. A BERT-base needs 188.7 million operations a token at rows of 512:
@@ -97,12 +99,22 @@ def model_flops(config: Any, n_tokens: int, squared_lengths: int) -> float | Non
     >>> bert = SimpleNamespace(hidden_size=768, intermediate_size=3072, num_hidden_layers=12)
     >>> model_flops(bert, 512, 512**2) / 512 / 1e6
     188.743680...
+
+    Args:
+        config: of the model.
+        n_tokens: of all rows.
+        squared_lengths: their lengths, squared and added.
+        n_first: how many rows there are, where the last layer computes their first tokens only; else None.
     """
     sizes = [getattr(config, name, None) for name in ("hidden_size", "intermediate_size", "num_hidden_layers")]
     if not all(isinstance(width, int) for width in sizes):
         return None
     hidden, inner, n_layers = (int(width) for width in sizes if width is not None)
-    return float(n_layers * (2 * (4 * hidden**2 + 2 * hidden * inner) * n_tokens + 4 * hidden * squared_lengths))
+    keys_and_values, others = 4 * hidden**2, 4 * hidden**2 + 4 * hidden * inner
+    layer = (keys_and_values + others) * n_tokens + 4 * hidden * squared_lengths
+    if n_first is None:
+        return float(n_layers * layer)
+    return float((n_layers - 1) * layer + (keys_and_values + 4 * hidden) * n_tokens + others * n_first)
 
 
 def _peak_flops(device_name: str) -> float | None:

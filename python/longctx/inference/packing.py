@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from longctx.inference.backends.base import Backend, Readout
+from longctx.inference.backends.first_token import is_first_token_model
 from longctx.inference.backends.torch_backend import TorchBackend, read_output
 from longctx.inference.backends.twins import is_close, relative_difference, twin
 
@@ -71,6 +72,7 @@ class PackedBackend:
         self._readout = readout
         self._longest = longest
         self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        self._has_first_tokens = is_first_token_model(model)
         self._padding_id = _padding_id(model) if model.config.model_type in OFFSET_POSITIONS else None
         _base(self.model).register_forward_hook(self._rows_apart, with_kwargs=True)
 
@@ -98,7 +100,9 @@ class PackedBackend:
         """Turn the states ``(1, n_tokens, hidden)`` into one per row: heads and pooling see rows of one token, ``(n_rows, 1, hidden)``."""
         del arguments
         states, starts = output.last_hidden_state[0], inputs["cu_seq_lens_q"].long()
-        if self._readout.kind == "embedding" and self._readout.pooling == "mean":
+        if self._has_first_tokens:
+            pass  # the last layer has done it
+        elif self._readout.kind == "embedding" and self._readout.pooling == "mean":
             states = torch.segment_reduce(states.float(), "mean", lengths=starts.diff(), unsafe=True)
         else:
             is_last = self._readout.kind == "embedding" and self._readout.pooling == "last"
@@ -193,10 +197,13 @@ def _attend(
     sliding_window: int | None = None,
     **inputs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of packed rows, ``(1, n_heads, n_tokens, head)`` to ``(1, n_tokens, n_heads, head)``; each row sees only itself."""
+    """Attention of packed rows, ``(1, n_heads, n_tokens, head)`` to ``(1, n_tokens, n_heads, head)``; each row sees only itself.
+
+    There may be a single query for each row, with ``cu_seq_lens_q`` and ``max_length_q`` that say so.
+    """
     del module
-    starts, longest = inputs.get("cu_seq_lens_q"), inputs.get("max_length_q")
-    if attention_mask is not None or starts is None or query.shape[0] != 1:
+    starts, key_starts = inputs.get("cu_seq_lens_q"), inputs.get("cu_seq_lens_k")
+    if attention_mask is not None or starts is None or key_starts is None or query.shape[0] != 1:
         raise ValueError("packed attention wants one packed row with its starts, and no mask")
     heads = (query[0], key[0], value[0])
     varlen = _varlen() if query.device.type == "cuda" else None
@@ -205,22 +212,24 @@ def _attend(
     attend, arguments = varlen
     options = varlen_options(arguments, scaling=scaling, sliding_window=sliding_window, head_width=query.shape[-1])
     tokens_first = [tensor.transpose(0, 1).contiguous() for tensor in heads]
-    return attend(*tokens_first, starts, starts, longest, longest, **options)[None], None
+    return attend(*tokens_first, starts, key_starts, inputs["max_length_q"], inputs["max_length_k"], **options)[None], None
 
 
 def _attend_in_runs(
     query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], *, scaling: float | None, sliding_window: int | None
 ) -> Tensor:
     """``(n_heads, n_tokens, head)`` to ``(n_tokens, n_heads, head)``, by a call of torch's attention for each run of equally long rows."""
-    output, at = [], 0
+    has_one_query = query.shape[1] == len(lengths)
+    output, row, token = [], 0, 0
     for length, run in groupby(lengths):
         n_rows = sum(1 for _ in run)
-        rows = slice(at, at + length * n_rows)
-        parts = [tensor[:, rows].reshape(-1, n_rows, length, tensor.shape[-1]).transpose(0, 1) for tensor in (query, key, value)]
+        rows, tokens = slice(row, row + n_rows), slice(token, token + n_rows * length)
+        asked = query[:, rows if has_one_query else tokens]
+        parts = [part.reshape(len(part), n_rows, -1, part.shape[-1]).transpose(0, 1) for part in (asked, key[:, tokens], value[:, tokens])]
         mask = None if sliding_window is None or length < sliding_window else _window_mask(length, sliding_window, query.device)
         attended = torch.nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask, scale=scaling)
         output.append(attended.transpose(1, 2).flatten(0, 1))
-        at = rows.stop
+        row, token = rows.stop, tokens.stop
     return torch.cat(output)
 
 

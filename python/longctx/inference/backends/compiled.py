@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from longctx.inference.backends.twins import is_close, relative_difference, twin
+from longctx.inference.backends.twins import is_close, relative_difference, sees_all, twin
 
 logger = logging.getLogger(__name__)
 
 ATTENTION_NAME = "longctx_unmasked"
 """Registered for attention only: without a mask function of that name, transformers builds no mask. Some of its versions build one of
 zeros while they are compiled, with which attention is computed in float32, several times slower than not compiled."""
-UNMASKED = frozenset({"bert", "electra", "distilbert", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
-"""Values of ``config.model_type`` whose tokens all see each other in every layer."""
 MOST_SHAPES = 4
 """So many shapes are compiled, each for seconds; rows have one length, or with several prefixes a few."""
 CHECK_SHAPE = (2, 9)
@@ -56,8 +54,7 @@ class CompiledRows:
 
 def _without_masks(model: Any) -> Any:
     """Give the model with an attention that takes no mask; the model itself where that is not known to be the same."""
-    config = model.config
-    if getattr(config, "model_type", "") not in UNMASKED or getattr(config, "is_decoder", False):
+    if not sees_all(model):
         return model
     try:
         unmasked = twin(model, ATTENTION_NAME)

@@ -19,6 +19,7 @@ from longctx.errors import ConfigError, ModelError
 from longctx.inference.backends.base import Backend, Readout
 from longctx.inference.backends.cache import cache_folder, fingerprint, model_fingerprint, read_json, write_json
 from longctx.inference.backends.choice import Abilities, Choice, candidates, fastest, measure
+from longctx.inference.backends.first_token import first_token_model
 from longctx.inference.backends.openvino_backend import has_fast_bf16, has_openvino
 from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.device import DTYPES
@@ -99,7 +100,8 @@ class BackendOpener:
         return self._fastest(options, readout)
 
     def _torch(self, readout: Readout) -> TorchBackend:
-        return TorchBackend(self._checkpoint.model, readout, device=self._device, compile_tokens=self._request.compile_tokens)
+        model = first_token_model(self._checkpoint.model, readout)
+        return TorchBackend(model, readout, device=self._device, compile_tokens=self._request.compile_tokens)
 
     def _open_one(self, choice: Choice, readout: Readout) -> Backend:
         if choice.backend == "torch":
@@ -115,6 +117,7 @@ class BackendOpener:
         if any(parameter.dtype != torch.float32 for parameter in checkpoint.model.parameters()):
             checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model).float())
         self._weights = self._weights or model_fingerprint(checkpoint.model)
+        checkpoint = replace(checkpoint, model=first_token_model(checkpoint.model, readout))
         return open_openvino(checkpoint, readout, choice.dtype, weights=self._weights)  # type: ignore[arg-type]  # a Precision, by candidates()
 
     def _fastest(self, options: list[Choice], readout: Readout) -> Backend:
@@ -155,7 +158,7 @@ class BackendOpener:
         model = self._checkpoint.model
         if choice.dtype != "float32":
             model = copy.deepcopy(model).to(DTYPES[choice.dtype])
-        return TorchBackend(model, readout, device=self._device)
+        return TorchBackend(first_token_model(model, readout), readout, device=self._device)
 
     def _sample(self, backend: Backend) -> torch.Tensor:
         """Ids int64 ``(n_rows, max_tokens)``: as many as ``SECONDS_PER_RUN`` allows, by one through ``backend``, and one for each batch."""

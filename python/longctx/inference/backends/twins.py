@@ -10,6 +10,8 @@ from torch import Tensor
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """Largest difference that rounding explains, relative to the largest value."""
+UNMASKED = frozenset({"bert", "electra", "distilbert", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
+"""Values of ``config.model_type`` whose tokens all see each other in every layer."""
 
 
 def twin(model: Any, attention: str) -> Any:
@@ -18,6 +20,12 @@ def twin(model: Any, attention: str) -> Any:
     copied = copy.deepcopy(model, {id(weight): weight for weight in weights})
     copied.set_attn_implementation(attention)
     return copied
+
+
+def sees_all(model: Any) -> bool:
+    """Whether each token is known to see all others of its row, so that only padding needs a mask."""
+    config = model.config
+    return getattr(config, "model_type", "") in UNMASKED and not getattr(config, "is_decoder", False)
 
 
 def relative_difference(values: Tensor, expected: Tensor) -> float:
