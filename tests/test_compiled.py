@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from longctx.inference.backends import compiled
+from longctx.inference.backends import compiled, twins
 from longctx.inference.backends.base import LOGITS
 from longctx.inference.backends.compiled import MOST_SHAPES, CompiledRows
 from longctx.inference.backends.torch_backend import TorchBackend
@@ -104,7 +104,7 @@ def test_a_model_that_would_be_wrong_without_masks_is_compiled_as_it_is(
     compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     model = model_of(tmp_path, "Bert")
-    monkeypatch.setattr(compiled, "_difference", lambda model, other: 1.0)
+    monkeypatch.setattr(twins, "relative_difference", lambda values, expected: 1.0)
     CompiledRows(model, 64)
     assert compiler.models == [model]
 

@@ -13,7 +13,8 @@ import transformers
 import longctx
 from longctx.inference.backends import first_token, select
 from longctx.inference.backends.base import LOGITS, Readout
-from longctx.inference.backends.first_token import first_token_model, is_first_token_model
+from longctx.inference.backends.first_token import FirstTokenLayer, first_token_model, is_first_token_model
+from longctx.inference.backends.layers import layers_of
 from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.packing import PackedRows, pack_backend
 from models import DOCUMENTS, save_checkpoint
@@ -36,6 +37,12 @@ def model_of(family: str, head: str = "ForSequenceClassification", **options: An
     own = {"initializer_range": 0.3, "vocab_size": N_IDS, "max_position_embeddings": 64}
     config = getattr(transformers, f"{family}Config")(**{**sizes, **own, **options})
     return getattr(transformers, family + head)(config).eval()
+
+
+def heard(model: Any) -> Any:
+    """A model whose user looks at what a part of it gives."""
+    layers_of(model)[-1].register_forward_hook(lambda module, given, output: None)
+    return model
 
 
 def some_ids(*shape: int) -> torch.Tensor:
@@ -74,9 +81,9 @@ def test_packed_rows_have_the_values_of_the_whole_model(family: str, head: str, 
 def test_the_last_layer_computes_one_token_of_a_row_and_the_others_all():
     changed = first_token_model(model_of("Bert"), LOGITS)
     seen: list[int] = []
-    for module in changed.modules():
-        if type(module).__name__ == "BertIntermediate":
-            module.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
+    for layer in layers_of(changed):
+        inner = layer.parts.up if isinstance(layer, FirstTokenLayer) else layer.intermediate.dense
+        inner.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
     with torch.inference_mode():
         changed(input_ids=some_ids(3, 13))
     assert seen == [13, 1]
@@ -97,6 +104,7 @@ def test_weights_are_shared_so_that_a_later_change_of_the_model_holds_for_both()
         (lambda: model_of("Bert", "Model"), Readout("tokens", width=32)),
         (lambda: model_of("Bert", "Model"), Readout("embedding", "last")),
         (lambda: model_of("Bert", attn_implementation="eager"), LOGITS),
+        (lambda: heard(model_of("Bert")), LOGITS),
         (lambda: OwnClassifier(model_of("Bert").config).eval(), LOGITS),
         (lambda: model_of("ModernBert", pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), LOGITS),
         (lambda: model_of("DebertaV2"), LOGITS),
@@ -109,8 +117,8 @@ def test_models_that_read_more_or_are_not_known_stay_as_they_are(model: Any, rea
 
 def test_a_model_that_would_give_other_values_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
     model = model_of("Bert")
-    rest = first_token._BertLayer._rest
-    monkeypatch.setattr(first_token._BertLayer, "_rest", lambda layer, first, attended: rest(layer, first, attended + 1))
+    attend = first_token._attend
+    monkeypatch.setattr(first_token, "_attend", lambda *given, **packed: attend(*given, **packed) + 1)
     assert first_token_model(model, LOGITS) is model
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from longctx.inference.backends.twins import is_close, relative_difference, sees_all, twin
+from longctx.inference.backends.twins import equal_or_plain, sees_all, twin
 
 logger = logging.getLogger(__name__)
 
@@ -56,23 +56,15 @@ def _without_masks(model: Any) -> Any:
     """Give the model with an attention that takes no mask; the model itself where that is not known to be the same."""
     if not sees_all(model):
         return model
-    try:
-        unmasked = twin(model, ATTENTION_NAME)
-        difference = _difference(model, unmasked)
-    except Exception as error:  # whatever a future version of transformers makes of it: the model itself is always right
-        logger.info("compiled with masks: %s", error)
-        return model
-    if is_close(difference, model):
-        return unmasked
-    logger.info("compiled with masks: without them, results differ by %.2g", difference)
-    return model
+    return equal_or_plain(model, lambda model: twin(model, ATTENTION_NAME), _check_values, "compiled with masks")
 
 
-def _difference(model: Any, other: Any) -> float:
+def _check_values(model: Any) -> Tensor:
     embeddings = model.get_input_embeddings().weight
     ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
     with torch.inference_mode():
-        return relative_difference(other(input_ids=ids)[0], model(input_ids=ids)[0])
+        values: Tensor = model(input_ids=ids)[0]
+    return values
 
 
 def _attend(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """Largest difference that rounding explains, relative to the largest value."""
@@ -38,3 +42,24 @@ def relative_difference(values: Tensor, expected: Tensor) -> float:
 def is_close(difference: float, model: Any) -> bool:
     """Whether rounding in the model's precision explains it."""
     return difference <= TOLERANCE.get(model.dtype, 0.0)
+
+
+def equal_or_plain(model: Any, change: Callable[[Any], Any], values: Callable[[Any], Tensor], otherwise: str) -> Any:
+    """Give what ``change`` makes of a model where it has the same values, else the model itself.
+
+    Args:
+        model: stays as it is.
+        change: makes a twin that computes in another way.
+        values: asks a model something that shows the difference.
+        otherwise: what is said in the log where the model itself is given.
+    """
+    try:
+        changed = change(model)
+        difference = relative_difference(values(changed), values(model))
+    except Exception as error:  # whatever a future version of transformers makes of it: the model itself is always right
+        logger.info("%s: %s", otherwise, error)
+        return model
+    if is_close(difference, model):
+        return changed
+    logger.info("%s: else results would differ by %.2g", otherwise, difference)
+    return model

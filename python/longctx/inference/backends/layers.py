@@ -1,0 +1,109 @@
+"""Encoder layers whose parts are known, so that they can be computed in another way: those of BERT and its kind, and of DistilBERT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BERT_LIKE = frozenset({"bert", "electra", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
+DISTILBERT = "distilbert"
+"""Values of ``config.model_type`` whose layers are known."""
+ATTENTION = "sdpa"
+"""The attention of transformers whose masks are known: ``(n_rows, 1, n_queries or 1, n_keys)``."""
+CHECK_SHAPE = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a layer does to the states of tokens: attention and a feed-forward part, each added to its input and normalized.
+
+    Attributes:
+        attention: the module that functions for attention are given.
+        head_width: numbers of a head.
+        query, key, value, output: projections of the attention.
+        attention_norm: normalizes what attention gave and its input.
+        up, activation, down: the feed-forward part.
+        norm: normalizes what that gave and its input.
+    """
+
+    attention: Any
+    head_width: int
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    output: nn.Linear
+    attention_norm: nn.LayerNorm
+    up: nn.Linear
+    activation: Callable[[Tensor], Tensor]
+    down: nn.Linear
+    norm: nn.LayerNorm
+
+
+def parts_of(layer: Any) -> Parts:
+    """Find the parts of a layer of a known model."""
+    return _parts_of_distilbert(layer) if hasattr(layer, "sa_layer_norm") else _parts_of_bert(layer)
+
+
+def is_known(model: Any) -> bool:
+    """Whether the layers of a transformers model are known, nobody listens to their parts, and the masks of its attention are known."""
+    config = model.config
+    if getattr(config, "model_type", "") not in {*BERT_LIKE, DISTILBERT} or getattr(config, "is_decoder", False):
+        return False
+    has_hooks = any(module._forward_hooks or module._forward_pre_hooks for module in layers_of(model).modules())
+    return config._attn_implementation == ATTENTION and not has_hooks
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """Find the layers of a known model, to be replaced in place."""
+    base = getattr(model, model.base_model_prefix, model)
+    layers: nn.ModuleList = (base.transformer if model.config.model_type == DISTILBERT else base.encoder).layer
+    return layers
+
+
+def check_values(model: Any) -> Tensor:
+    """Ask a model about three rows, one of them with padding: logits, or states of tokens."""
+    embeddings = model.get_input_embeddings().weight
+    ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
+    mask = torch.ones_like(ids)
+    mask[1, CHECK_SHAPE[1] // 2 :] = 0
+    with torch.inference_mode():
+        values: Tensor = model(input_ids=ids, attention_mask=mask)[0]
+    return values
+
+
+def _parts_of_bert(layer: Any) -> Parts:
+    attention, own = layer.attention, layer.attention.self
+    return Parts(
+        attention=own,
+        head_width=int(own.attention_head_size),
+        query=own.query,
+        key=own.key,
+        value=own.value,
+        output=attention.output.dense,
+        attention_norm=attention.output.LayerNorm,
+        up=layer.intermediate.dense,
+        activation=layer.intermediate.intermediate_act_fn,
+        down=layer.output.dense,
+        norm=layer.output.LayerNorm,
+    )
+
+
+def _parts_of_distilbert(layer: Any) -> Parts:
+    attention = layer.attention
+    return Parts(
+        attention=attention,
+        head_width=int(attention.attention_head_size),
+        query=attention.q_lin,
+        key=attention.k_lin,
+        value=attention.v_lin,
+        output=attention.out_lin,
+        attention_norm=layer.sa_layer_norm,
+        up=layer.ffn.lin1,
+        activation=layer.ffn.activation,
+        down=layer.ffn.lin2,
+        norm=layer.output_layer_norm,
+    )
