@@ -101,7 +101,7 @@ docs-check: .venv/.built
 
 .PHONY: pytest
 pytest: .venv/.built
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 .bench/%/.built: benches/requirements/%.txt
 ifeq ($(strip $(UV)),)

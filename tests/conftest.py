@@ -40,9 +40,10 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(autouse=True)
 def _torch_unless_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide OpenVINO from tests that are not about it: they would export every model they make."""
+    """Hide OpenVINO from tests that are not about it, which would export every model, and bfloat16: what is faster is chance there."""
     if "openvino" not in request.fixturenames:
         monkeypatch.setitem(sys.modules, "openvino", None)
+        monkeypatch.setattr("longctx.inference.backends.select._torch_has_bf16", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,29 @@ def test_a_loaded_model_in_half_precision_is_exported_in_float32_and_left_as_it_
     assert model.dtype == torch.bfloat16
 
 
+FIRST_LOOKS = """
+import sys, threading
+import numpy as np
+from longctx.inference.backends.openvino_backend import import_openvino
+openvino = import_openvino()
+sys.setswitchinterval(1e-6)
+begin = threading.Barrier(8)
+def look():
+    begin.wait()
+    openvino.Tensor(np.zeros(3)).data
+threads = [threading.Thread(target=look, daemon=True) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("openvino")
+def test_threads_that_are_the_first_to_look_at_a_tensor_do_not_wait_for_each_other():
+    """They did for ever, in the bindings of OpenVINO, where a choice was remembered and the first batches ran beside each other."""
+    subprocess.run([sys.executable, "-c", FIRST_LOOKS], timeout=120, check=True)
+
+
 @pytest.mark.timeout(180)
 def test_batches_beside_each_other_and_a_row_alone_have_models_of_their_own_made_when_needed(folder: Path):
     import torch

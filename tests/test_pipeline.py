@@ -283,3 +283,4 @@ def test_a_program_ends_with_a_stream_that_was_left_in_the_middle(folder: Path, 
     program = program.replace("for prediction in classifier.stream(source())", "for prediction in (kept := classifier.stream(source()))")
     done = subprocess.run([sys.executable, "-c", program], timeout=SECONDS, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "Exception" not in done.stderr

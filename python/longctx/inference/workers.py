@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
@@ -41,6 +43,7 @@ class Workers:
         """Let a task run when a thread is free; what it raises is raised by the future's ``result``."""
         if self._executor is None:
             self._executor = _start(self._n_workers)
+            _RUNNING.add(self)
         return self._executor.submit(task)
 
     def close(self) -> None:
@@ -48,6 +51,17 @@ class Workers:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
             self._executor = None
+            _RUNNING.discard(self)
+
+
+_RUNNING: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before the interpreter is taken apart: a stream that was left in the middle is closed when the executor's module is gone."""
+    for workers in list(_RUNNING):
+        workers.close()
 
 
 def _start(n_workers: int) -> ThreadPoolExecutor:

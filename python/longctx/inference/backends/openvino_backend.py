@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,9 @@ def import_openvino() -> Any:
         raise MissingDependencyError("backend='openvino' and dtype='int8' need OpenVINO; run `pip install longctx[openvino]`.")
     with without_telemetry():
         import openvino
+    # OpenVINO's bindings prepare themselves when a tensor's data is first asked for; two threads that do so at once wait for each other
+    # for ever: one has the interpreter's lock, the other the lock of what is prepared (seen in 2026.4).
+    _ = openvino.Tensor(np.zeros(1, np.int64)).data
     return openvino
 
 
