@@ -13,9 +13,11 @@ import transformers
 import longctx
 from longctx.inference.backends import first_token, select
 from longctx.inference.backends.base import LOGITS, Readout
+from longctx.inference.backends.compiled import ATTENTION_NAME
 from longctx.inference.backends.first_token import FirstTokenLayer, first_token_model, is_first_token_model
 from longctx.inference.backends.layers import layers_of
 from longctx.inference.backends.torch_backend import TorchBackend
+from longctx.inference.backends.twins import twin
 from longctx.inference.packing import PackedRows, pack_backend
 from models import DOCUMENTS, save_checkpoint
 
@@ -39,9 +41,9 @@ def model_of(family: str, head: str = "ForSequenceClassification", **options: An
     return getattr(transformers, family + head)(config).eval()
 
 
-def heard(model: Any) -> Any:
+def heard(model: Any, part: str = "encoder") -> Any:
     """A model whose user looks at what a part of it gives."""
-    layers_of(model)[-1].register_forward_hook(lambda module, given, output: None)
+    model.bert.get_submodule(part).register_forward_hook(lambda module, given, output: None)
     return model
 
 
@@ -105,6 +107,7 @@ def test_weights_are_shared_so_that_a_later_change_of_the_model_holds_for_both()
         (lambda: model_of("Bert", "Model"), Readout("embedding", "last")),
         (lambda: model_of("Bert", attn_implementation="eager"), LOGITS),
         (lambda: heard(model_of("Bert")), LOGITS),
+        (lambda: heard(model_of("Bert"), "encoder.layer.1"), LOGITS),
         (lambda: OwnClassifier(model_of("Bert").config).eval(), LOGITS),
         (lambda: model_of("ModernBert", pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), LOGITS),
         (lambda: model_of("DebertaV2"), LOGITS),
@@ -146,3 +149,21 @@ def check_decisions(family: str, backend: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path / "cache"))  # or the graph of the former would be read again
     whole = longctx.LongDocumentClassifier.from_pretrained(folder, **settings)
     np.testing.assert_allclose(ours.predict_proba(DOCUMENTS), whole.predict_proba(DOCUMENTS), atol=1e-5)
+
+
+def test_a_module_that_only_has_the_configuration_of_a_known_model_stays_as_it_is():
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = model_of("Bert").config
+
+    given = Own()
+    assert first_token_model(given, LOGITS) is given
+    assert first_token_model(given, FIRST) is given
+
+
+def test_it_can_be_compiled_without_a_break():
+    changed = twin(first_token_model(model_of("Bert"), LOGITS), ATTENTION_NAME)
+    with torch.inference_mode():
+        found = torch._dynamo.explain(changed)(input_ids=some_ids(3, 13))
+    assert found.graph_break_count == 0

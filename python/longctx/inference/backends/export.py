@@ -21,17 +21,17 @@ from longctx.errors import ModelError, one_line
 from longctx.inference.backends.base import ModelFacts, Readout, read_facts
 from longctx.inference.backends.cache import cache_folder, discard, fingerprint, is_whole, publish
 from longctx.inference.backends.calibration_texts import CALIBRATION_TEXTS
-from longctx.inference.backends.first_token import FirstTokenLayer
+from longctx.inference.backends.first_token import FirstTokenLayer, is_first_token_model
 from longctx.inference.backends.openvino_backend import OpenVinoBackend, Precision, import_openvino, without_telemetry
 from longctx.inference.backends.torch_backend import TorchBackend, read_output
-from longctx.inference.backends.twins import sees_all
+from longctx.inference.backends.twins import is_of_transformers, sees_all
 from longctx.nn.checkpoints import Checkpoint, quiet_transformers
 from longctx.tokenizer_files import find
 
 logger = logging.getLogger(__name__)
 
 RECIPE = 5
-"""Counts changes of this file that give another graph for the same model."""
+"""Counts changes here, or of how layers are computed, that give another graph for the same model."""
 TOLERANCE = 1e-4
 """Largest difference to torch in float32, relative to the largest value where that is above 1."""
 CALIBRATION_TOKENS = 256
@@ -57,7 +57,8 @@ def open_openvino(checkpoint: Checkpoint, readout: Readout, precision: Precision
     openvino = import_openvino()
     is_int8 = precision == "int8"
     versions = [package_version(name) for name in ("openvino", "torch", "transformers", *(("nncf", "tokenizers") if is_int8 else ()))]
-    key = fingerprint(RECIPE, weights, readout.kind, readout.pooling, versions, CALIBRATION_TEXTS if is_int8 else None)
+    is_first_token = is_first_token_model(checkpoint.model)
+    key = fingerprint(RECIPE, weights, readout.kind, readout.pooling, is_first_token, versions, CALIBRATION_TEXTS if is_int8 else None)
     folder = cache_folder() / "openvino" / key
     facts = read_facts(checkpoint.model)
     exported = _load(openvino, folder)
@@ -118,7 +119,7 @@ class _Exportable(nn.Module):
         self.readout = readout
         # A decoder's cache is of no use for one pass, and starts as empty tensors that OpenVINO cannot join to others.
         self.settings = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-        self._sees_all = sees_all(model)
+        self._sees_all = sees_all(model) and is_of_transformers(model)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> Tensor:
         mask = attention_mask
@@ -191,8 +192,8 @@ def quantize(exported: Any, checkpoint: Checkpoint, facts: ModelFacts) -> Any:
 def _once_patterns(model: nn.Module) -> list[str]:
     """Patterns of the names that the graph gives to what is computed once for a row: pooler and head, and the first token's last layer.
 
-    That layer's ranges would be found from as many values as there are calibration rows: quantized, it changed 2.7 % of the labels of
-    1,000 laws.
+    The ranges of that layer would be found from as many values as there are calibration rows: with its products quantized, 2.7 % of the
+    labels of 1,000 laws changed, else 1.0 %. Its keys and values are of all tokens, and stay quantized; so does what attention is given.
     """
     prefix = getattr(model, "base_model_prefix", "")
     inside = f"{prefix}." if prefix and hasattr(model, prefix) else ""

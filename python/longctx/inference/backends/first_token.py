@@ -14,7 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from longctx.inference.backends.base import Readout
 from longctx.inference.backends.layers import ATTENTION, Parts, check_values, is_known, layers_of, parts_of
-from longctx.inference.backends.twins import equal_or_plain, twin
+from longctx.inference.backends.twins import equal_or_plain, is_of_transformers, twin
 
 HEAD = "ForSequenceClassification"
 
@@ -59,7 +59,7 @@ def first_token_model(model: Any, readout: Readout) -> Any:
         model: a transformers model in eval mode, on its device; it stays as it is.
         readout: what a row is worth.
     """
-    if not (is_known(model) and _reads_first(model, readout)):
+    if not (_reads_first(model, readout) and is_known(model)):
         return model
     return equal_or_plain(model, _changed, _first_values, "the last layer computes all tokens")
 
@@ -70,12 +70,11 @@ def is_first_token_model(model: nn.Module) -> bool:
 
 
 def _reads_first(model: Any, readout: Readout) -> bool:
-    kind = type(model)
-    if not kind.__module__.startswith("transformers."):  # another head may read other tokens
+    if not is_of_transformers(model):  # another head may read other tokens
         return False
     if readout.kind == "embedding":
         return readout.pooling == "first"
-    return readout.kind == "logits" and kind.__name__.endswith(HEAD)
+    return readout.kind == "logits" and type(model).__name__.endswith(HEAD)
 
 
 def _changed(model: Any) -> Any:

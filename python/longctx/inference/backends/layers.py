@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BERT_LIKE = frozenset({"bert", "electra", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
+from longctx.inference.backends.twins import sees_all
+
 DISTILBERT = "distilbert"
-"""Values of ``config.model_type`` whose layers are known."""
 ATTENTION = "sdpa"
 """The attention of transformers whose masks are known: ``(n_rows, 1, n_queries or 1, n_keys)``."""
 CHECK_SHAPE = (3, 11)
@@ -49,12 +49,9 @@ def parts_of(layer: Any) -> Parts:
 
 
 def is_known(model: Any) -> bool:
-    """Whether the layers of a transformers model are known, nobody listens to their parts, and the masks of its attention are known."""
-    config = model.config
-    if getattr(config, "model_type", "") not in {*BERT_LIKE, DISTILBERT} or getattr(config, "is_decoder", False):
-        return False
-    has_hooks = any(module._forward_hooks or module._forward_pre_hooks for module in layers_of(model).modules())
-    return config._attn_implementation == ATTENTION and not has_hooks
+    """Whether a model of transformers has layers and masks that are known, and no hooks, which a copy would not call as expected."""
+    has_hooks = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    return sees_all(model) and model.config._attn_implementation == ATTENTION and not has_hooks
 
 
 def layers_of(model: Any) -> nn.ModuleList:

@@ -124,7 +124,7 @@ class BackendOpener:
 
     def _fastest(self, options: list[Choice], readout: Readout) -> Backend:
         self._weights = self._weights or model_fingerprint(self._checkpoint.model)
-        key = fingerprint(machine(), cpu_workers(), self._weights, readout.kind, self._max_tokens, list(map(str, options)))
+        key = fingerprint(machine(), cpu_workers(), self._weights, readout.kind, readout.pooling, self._max_tokens, list(map(str, options)))
         path = choices_folder() / f"{key}.json"
         remembered = _remembered(path, options)
         if remembered is not None:

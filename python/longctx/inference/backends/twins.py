@@ -26,6 +26,11 @@ def twin(model: Any, attention: str) -> Any:
     return copied
 
 
+def is_of_transformers(model: Any) -> bool:
+    """Whether a model is of a class of transformers itself, and does what that is known to do."""
+    return type(model).__module__.startswith("transformers.")
+
+
 def sees_all(model: Any) -> bool:
     """Whether each token is known to see all others of its row, so that only padding needs a mask."""
     config = model.config
