@@ -201,7 +201,7 @@ BAD_FILES: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("t.jsonl", b'{"text": "a", "id": [1]}\n', {"id": "id"}, "the id is a list"),
     ("t.jsonl", b'{"text": "a", "id": true}\n', {"id": "id"}, "the id is a bool"),
     ("t.jsonl.gz", b"not gzip", {}, "gzip data is damaged"),
-    ("t.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:-9], {}, "gzip data is damaged or cut short"),
+    ("t.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:-9], {}, "gzip data is damaged or cut short"),
     ("t.csv", b"", {}, "empty; a header line"),
     ("t.csv", b"id;text\n1;a\n", {}, "no column 'text'; available columns: 'id;text'"),
     ("t.csv", b"text,text\na,b\n", {}, "2 columns are called 'text'"),
