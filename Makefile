@@ -18,6 +18,9 @@ MATURIN := maturin>=1.16,<2
 # tests that need them are then skipped, with the reason.
 EXTRAS ?= minilm,openvino,train
 
+# More for pytest: `make test PYTEST_OPTIONS='--numprocesses 2 --dist loadfile'` runs it on two processes.
+PYTEST_OPTIONS ?=
+
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"
 # The interpreter PyO3 is configured for; without it, cargo takes whichever `python3` comes first.
@@ -101,7 +104,7 @@ docs-check: .venv/.built
 
 .PHONY: pytest
 pytest: .venv/.built
-	$(PY) -m pytest --numprocesses 2 --dist loadfile
+	$(PY) -m pytest $(PYTEST_OPTIONS)
 
 .bench/%/.built: benches/requirements/%.txt
 ifeq ($(strip $(UV)),)
