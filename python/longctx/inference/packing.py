@@ -99,18 +99,19 @@ class PackedBackend:
     def _rows_apart(self, base: Any, arguments: Any, inputs: dict[str, Any], output: Any) -> Any:
         """Turn the states ``(1, n_tokens, hidden)`` into one per row: heads and pooling see rows of one token, ``(n_rows, 1, hidden)``."""
         del arguments
-        states, starts = output.last_hidden_state[0], inputs["cu_seq_lens_q"].long()
-        if self._has_first_tokens:
-            pass  # the last layer has done it
-        elif self._readout.kind == "embedding" and self._readout.pooling == "mean":
-            states = torch.segment_reduce(states.float(), "mean", lengths=starts.diff(), unsafe=True)
-        else:
-            is_last = self._readout.kind == "embedding" and self._readout.pooling == "last"
-            states = states[starts[1:] - 1 if is_last else starts[:-1]]
+        states = output.last_hidden_state[0]
+        if not self._has_first_tokens:
+            states = self._states_of_rows(states, inputs["cu_seq_lens_q"].long())
         output.last_hidden_state = states.unsqueeze(1)
         if self._readout.kind == "logits" and getattr(base, "pooler", None) is not None:
             output.pooler_output = base.pooler(output.last_hidden_state)
         return output
+
+    def _states_of_rows(self, states: Tensor, starts: Tensor) -> Tensor:
+        if self._readout.kind == "embedding" and self._readout.pooling == "mean":
+            return torch.segment_reduce(states.float(), "mean", lengths=starts.diff(), unsafe=True)
+        is_last = self._readout.kind == "embedding" and self._readout.pooling == "last"
+        return states[starts[1:] - 1 if is_last else starts[:-1]]
 
 
 def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from longctx.inference.backends.twins import equal_or_plain, sees_all, twin
+from longctx.inference.backends.twins import check_values, equal_or_plain, sees_all, twin
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,6 @@ ATTENTION_NAME = "longctx_unmasked"
 zeros while they are compiled, with which attention is computed in float32, several times slower than not compiled."""
 MOST_SHAPES = 4
 """So many shapes are compiled, each for seconds; rows have one length, or with several prefixes a few."""
-CHECK_SHAPE = (2, 9)
 
 
 class CompiledRows:
@@ -56,15 +56,9 @@ def _without_masks(model: Any) -> Any:
     """Give the model with an attention that takes no mask; the model itself where that is not known to be the same."""
     if not sees_all(model):
         return model
-    return equal_or_plain(model, lambda model: twin(model, ATTENTION_NAME), _check_values, "compiled with masks")
-
-
-def _check_values(model: Any) -> Tensor:
-    embeddings = model.get_input_embeddings().weight
-    ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
-    with torch.inference_mode():
-        values: Tensor = model(input_ids=ids)[0]
-    return values
+    return equal_or_plain(
+        model, lambda model: twin(model, ATTENTION_NAME), partial(check_values, with_padding=False), "compiled with masks"
+    )
 
 
 def _attend(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from longctx.inference.backends.base import Readout
-from longctx.inference.backends.layers import ATTENTION, Parts, check_values, is_known, layers_of, parts_of
-from longctx.inference.backends.twins import equal_or_plain, is_of_transformers, twin
+from longctx.inference.backends.layers import ATTENTION, Parts, is_known, layers_of, parts_of
+from longctx.inference.backends.twins import check_values, equal_or_plain, is_of_transformers, twin
 
 HEAD = "ForSequenceClassification"
 
@@ -85,7 +85,7 @@ def _changed(model: Any) -> Any:
 
 
 def _first_values(model: Any) -> Tensor:
-    values = check_values(model)
+    values = check_values(model, with_padding=True)
     return values if values.ndim == len(("row", "label")) else values[:, :1]
 
 

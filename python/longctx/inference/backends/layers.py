@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from longctx.inference.backends.twins import sees_all
@@ -14,7 +13,6 @@ from longctx.inference.backends.twins import sees_all
 DISTILBERT = "distilbert"
 ATTENTION = "sdpa"
 """The attention of transformers whose masks are known: ``(n_rows, 1, n_queries or 1, n_keys)``."""
-CHECK_SHAPE = (3, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +57,6 @@ def layers_of(model: Any) -> nn.ModuleList:
     base = getattr(model, model.base_model_prefix, model)
     layers: nn.ModuleList = (base.transformer if model.config.model_type == DISTILBERT else base.encoder).layer
     return layers
-
-
-def check_values(model: Any) -> Tensor:
-    """Ask a model about three rows, one of them with padding: logits, or states of tokens."""
-    embeddings = model.get_input_embeddings().weight
-    ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
-    mask = torch.ones_like(ids)
-    mask[1, CHECK_SHAPE[1] // 2 :] = 0
-    with torch.inference_mode():
-        values: Tensor = model(input_ids=ids, attention_mask=mask)[0]
-    return values
 
 
 def _parts_of_bert(layer: Any) -> Parts:

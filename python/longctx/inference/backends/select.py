@@ -100,10 +100,8 @@ class BackendOpener:
         return self._fastest(options, readout)
 
     def _torch(self, readout: Readout) -> TorchBackend:
-        return self._torch_backend(self._checkpoint.model, readout, compile_tokens=self._request.compile_tokens)
-
-    def _torch_backend(self, model: Any, readout: Readout, compile_tokens: int | None = None) -> TorchBackend:
-        return TorchBackend(first_token_model(model, readout), readout, device=self._device, compile_tokens=compile_tokens)
+        model = first_token_model(self._checkpoint.model, readout)
+        return TorchBackend(model, readout, device=self._device, compile_tokens=self._request.compile_tokens)
 
     def _open_one(self, choice: Choice, readout: Readout) -> Backend:
         if choice.backend == "torch":
@@ -160,7 +158,7 @@ class BackendOpener:
         model = self._checkpoint.model
         if choice.dtype != "float32":
             model = copy.deepcopy(model).to(DTYPES[choice.dtype])
-        return self._torch_backend(model, readout)
+        return TorchBackend(first_token_model(model, readout), readout, device=self._device)
 
     def _sample(self, backend: Backend) -> torch.Tensor:
         """Ids int64 ``(n_rows, max_tokens)``: as many as ``SECONDS_PER_RUN`` allows, by one through ``backend``, and one for each batch."""

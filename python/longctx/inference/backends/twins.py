@@ -16,6 +16,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 """Largest difference that rounding explains, relative to the largest value."""
 UNMASKED = frozenset({"bert", "electra", "distilbert", "ernie", "roberta", "xlm-roberta", "camembert", "data2vec-text"})
 """Values of ``config.model_type`` whose tokens all see each other in every layer."""
+CHECK_SHAPE = (3, 11)
 
 
 def twin(model: Any, attention: str) -> Any:
@@ -47,6 +48,19 @@ def relative_difference(values: Tensor, expected: Tensor) -> float:
 def is_close(difference: float, model: Any) -> bool:
     """Whether rounding in the model's precision explains it."""
     return difference <= TOLERANCE.get(model.dtype, 0.0)
+
+
+def check_values(model: Any, *, with_padding: bool) -> Tensor:
+    """Ask a model about three rows, one of them with padding where that is wanted: logits, or states of tokens."""
+    embeddings = model.get_input_embeddings().weight
+    ids = torch.randint(len(embeddings), CHECK_SHAPE, generator=torch.Generator().manual_seed(0)).to(embeddings.device)
+    inputs = {"input_ids": ids}
+    if with_padding:
+        inputs["attention_mask"] = torch.ones_like(ids)
+        inputs["attention_mask"][1, CHECK_SHAPE[1] // 2 :] = 0
+    with torch.inference_mode():
+        values: Tensor = model(**inputs)[0]
+    return values
 
 
 def equal_or_plain(model: Any, change: Callable[[Any], Any], values: Callable[[Any], Tensor], otherwise: str) -> Any:
