@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from transformers import PrinterCallback
 
@@ -79,13 +80,16 @@ class Task:
 
 def main() -> None:
     options = _options()
-    task = TASKS[options.task](options)
-    bench = Bench(task, options)
-    folds = range(len(task.splits)) if options.folds is None else options.folds
+    bench = Bench(TASKS[options.task](options), options)
+    folds = range(bench.n_folds) if options.folds is None else options.folds
     for name in options.learners:
         for seed in options.seeds if name in AGGREGATORS else options.seeds[:1]:
             start = time.perf_counter()
-            outcomes = [_judged(bench, name, fold, seed) for fold in folds]
+            if options.processes == 1:
+                outcomes = [_judged(bench, name, fold, seed) for fold in folds]
+            else:  # a fold whose steps are short leaves most of a GPU idle
+                jobs = [delayed(_judged)(bench, name, fold, seed) for fold in folds]
+                outcomes = Parallel(n_jobs=options.processes)(jobs)
             _tell(name, seed, outcomes, options, time.perf_counter() - start)
 
 
@@ -119,6 +123,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--token-budget", type=int, default=ROW_TOKENS_TOGETHER, help="tokens with a graph at a time; more is faster")
     parser.add_argument("--batch", type=int, help="documents of a step")
     parser.add_argument("--documents", type=int, default=600, help="of a synthetic task; a fifth is judged")
+    parser.add_argument("--processes", type=int, default=1, help="folds at a time; changes no result")
     return parser.parse_args()
 
 
@@ -133,6 +138,11 @@ class Bench:
         self.labels = label_names(documents.labels, self.problem)
         self.truth = encode_labels(documents, self.labels, self.problem)
         self._encoded: dict[str, EncodedDocuments] = {}
+
+    @property
+    def n_folds(self) -> int:
+        """How often the documents are split."""
+        return len(self._task.splits)
 
     def outcome(self, learner: str, fold: int, seed: int) -> Outcome:
         """Ask a learner about the judged documents of a fold."""
