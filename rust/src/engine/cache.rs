@@ -34,11 +34,15 @@ pub type Key = u128;
 /// Of words that have none.
 pub const NO_KEY: Key = Key::MAX;
 
-/// The tokens of a short word: three times an id (24 bits), start and end in the word (4 bits each), then their number.
+/// The tokens of a short word: three times an id (24 bits), start and end in the word (4 bits each), then their number, in the highest bits.
+/// In the lowest the compiler would see that it is no id, and write the four one by one.
 pub type Inline = [u32; INLINE_TOKENS + 1];
 
+/// Below the number of tokens.
+const NUMBER_SHIFT: u32 = 28;
+
 /// In place of a number of tokens: they lie in the side table, from the first entry of the [`Inline`] to the second.
-const IN_SIDE_TABLE: u32 = 1 << 8;
+const IN_SIDE_TABLE: u32 = 1 << 31;
 
 /// Masks of the first `length` of 16 bytes.
 const PREFIX_MASKS: [u128; 16] = {
@@ -113,10 +117,15 @@ pub fn span_of(token: u32) -> (u32, u32) {
     (token >> 4 & 15, token & 15)
 }
 
+/// How many tokens an [`Inline`] holds; more than [`INLINE_TOKENS`] where they lie in the side table.
+#[inline(always)]
+pub fn n_inline(tokens: &Inline) -> usize {
+    (tokens[INLINE_TOKENS] >> NUMBER_SHIFT) as usize
+}
+
 /// The tokens that an [`Inline`] holds; it holds them itself.
 pub fn inline_tokens(tokens: &Inline) -> impl Iterator<Item = (u32, (u32, u32))> {
-    let n_tokens = tokens[INLINE_TOKENS] as usize;
-    tokens.iter().take(n_tokens.min(INLINE_TOKENS)).map(|&token| (id_of(token), span_of(token)))
+    tokens.iter().take(n_inline(tokens).min(INLINE_TOKENS)).map(|&token| (id_of(token), span_of(token)))
 }
 
 impl WordCache {
@@ -178,10 +187,10 @@ impl WordCache {
 }
 
 fn inline(tokens: &Tokens) -> Option<Inline> {
-    let mut inline = [0, 0, 0, tokens.len() as u32];
     if tokens.len() > INLINE_TOKENS || tokens.ids().iter().any(|&id| id >= INLINE_IDS) {
         return None;
     }
+    let mut inline = [0, 0, 0, (tokens.len() as u32) << NUMBER_SHIFT];
     for (slot, (&id, &(start, end))) in inline.iter_mut().zip(tokens.ids().iter().zip(tokens.byte_spans())) {
         *slot = id << 8 | start << 4 | end;
     }

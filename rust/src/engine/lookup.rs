@@ -1,15 +1,15 @@
 //! Words to tokens by way of the cache, many at a time: first it is asked for all of them, then what it has is written.
 
 use super::Tokens;
-use super::cache::{INLINE_TOKENS, Key, NO_KEY, id_of, is_short, key, span_of};
-use super::sets::Sets;
+use super::cache::{INLINE_TOKENS, Key, NO_KEY, id_of, is_short, key, n_inline, span_of};
+use super::sets::{Lines, Sets, get};
 use crate::scan::{Wide, wide};
 
 /// Places that a word writes, wanted or not: a loop over the number of its tokens would mispredict.
 const WORD_PLACES: usize = INLINE_TOKENS + 1;
 
 /// A word that is looked up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Sought {
     /// What it is known by; [`NO_KEY`] where it is too long.
     pub key: Key,
@@ -21,15 +21,15 @@ pub struct Sought {
 
 /// Asks for what the cache has of each of the words, so that nothing has to be waited for when they are written.
 pub fn seek(sets: &Sets, text: &[u8], words: &[(u32, u32)], sought: &mut Vec<Sought>) {
-    sought.clear();
-    wide(Seek { sets, text, words, sought });
+    sought.resize(words.len(), Sought::default());
+    wide(Seek { sets: sets.lines(), text, words, sought });
 }
 
 /// Appends the tokens of words up to the first whose tokens are not beside its key, and returns how many words that were. Their stretch
 /// starts at byte `base` of its document.
 pub fn write(sets: &Sets, words: &[Sought], base: u32, tokens: &mut Tokens) -> usize {
     let (ids, spans) = tokens.room(words.len() * WORD_PLACES);
-    let (n_words, n_tokens) = wide(Write { ids, spans, sets, words, base });
+    let (n_words, n_tokens) = wide(Write { ids, spans, sets: sets.lines(), words, base });
     tokens.advance(n_tokens);
     n_words
 }
@@ -38,7 +38,7 @@ pub fn write(sets: &Sets, words: &[Sought], base: u32, tokens: &mut Tokens) -> u
 struct Write<'w> {
     ids: &'w mut [u32],
     spans: &'w mut [(u32, u32)],
-    sets: &'w Sets,
+    sets: Lines<'w>,
     words: &'w [Sought],
     base: u32,
 }
@@ -51,8 +51,9 @@ impl Wide for Write<'_> {
         let Self { ids, spans, sets, words, base } = self;
         let (mut n_words, mut n_tokens) = (0, 0);
         for word in words {
-            let (is_there, tokens) = sets.get(word.key, word.set);
-            let n_inline = tokens[INLINE_TOKENS] as usize;
+            let Some(line) = sets.line(word.set) else { break };
+            let (is_there, tokens) = get(line, word.key);
+            let n_inline = n_inline(tokens);
             if !is_there || n_inline > INLINE_TOKENS {
                 break;
             }
@@ -74,10 +75,10 @@ impl Wide for Write<'_> {
 
 /// Where in the cache these words would be.
 struct Seek<'s> {
-    sets: &'s Sets,
+    sets: Lines<'s>,
     text: &'s [u8],
     words: &'s [(u32, u32)],
-    sought: &'s mut Vec<Sought>,
+    sought: &'s mut [Sought],
 }
 
 impl Wide for Seek<'_> {
@@ -85,10 +86,11 @@ impl Wide for Seek<'_> {
 
     #[inline(always)]
     fn run(self) {
-        self.sought.extend(self.words.iter().map(|&(start, end)| {
+        let Self { sets, text, words, sought } = self;
+        for (sought, &(start, end)) in sought.iter_mut().zip(words) {
             let length = (end - start) as usize;
-            let key = if is_short(length) { key(self.text, start as usize, length) } else { NO_KEY };
-            Sought { key, set: self.sets.seek(key), start }
-        }));
+            let key = if is_short(length) { key(text, start as usize, length) } else { NO_KEY };
+            *sought = Sought { key, set: sets.seek(key), start };
+        }
     }
 }

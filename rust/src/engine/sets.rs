@@ -10,10 +10,7 @@ const LINE: usize = 16;
 const VALUES: usize = 8;
 
 /// A cache line: twice a key, then twice an [`Inline`].
-type Line = [u32; LINE];
-
-/// Stands for what is not there.
-const NOTHING: Inline = [0; 4];
+pub type Line = [u32; LINE];
 
 /// Sets of two keys, a power of two of them. The first key is the newer one. A key of 0 is that
 /// of places never written.
@@ -37,39 +34,19 @@ impl Sets {
         self.count
     }
 
+    /// All of them, to look at.
     #[inline(always)]
-    fn lines(&self) -> &[Line] {
-        self.numbers.as_chunks().0
+    pub fn lines(&self) -> Lines<'_> {
+        Lines(&self.numbers.as_chunks().0[..self.count])
     }
 
-    /// The number of the set that a key would be in; its memory is on its way then.
-    #[inline(always)]
-    pub fn seek(&self, key: Key) -> usize {
-        let at = hash(key) & (self.count - 1);
-        if let Some(line) = self.lines().get(at) {
-            prefetch(line);
-        }
-        at
-    }
-
-    /// What belongs to a key in its set, if it is there; what belongs to another key otherwise, and always where the set is that of
-    /// another. Without a branch on the outcome, which would mispredict and make the words after it wait.
-    #[inline(always)]
-    pub fn get(&self, key: Key, at: usize) -> (bool, &Inline) {
-        let Some(line) = self.lines().get(at) else { return (false, &NOTHING) };
-        let [low, high] = halves(key);
-        let is_key = |at: usize| (half(line, at) ^ low) | (half(line, at + 2) ^ high) == 0;
-        let (is_first, is_second) = (is_key(0), is_key(4));
-        let (values, _) = line[VALUES..].as_chunks();
-        (is_first | is_second, &values[usize::from(is_second)])
-    }
-
-    /// As [`Sets::get`], in the neighbouring set too.
+    /// As [`Lines::get`], in the neighbouring set too.
     pub fn find(&self, key: Key) -> Option<&Inline> {
-        let at = self.seek(key);
-        let found = |at: usize| Some(self.get(key, at)).filter(|(is_there, _)| *is_there).map(|(_, value)| value);
+        let lines = self.lines();
+        let at = lines.seek(key);
         // Its neighbour need not come from memory where there was a place in the set itself.
-        found(at).or_else(|| if self.lines().get(at).is_none_or(has_place) { None } else { found(at ^ 1) })
+        let found = |at: usize| lines.line(at).map(|line| get(line, key)).filter(|(is_there, _)| *is_there).map(|(_, value)| value);
+        found(at).or_else(|| if lines.line(at).is_none_or(has_place) { None } else { found(at ^ 1) })
     }
 
     /// Where there is a place: in its set, else in the neighbouring one. Where there is none, the oldest key of its set makes room.
@@ -90,7 +67,7 @@ impl Sets {
     #[cold]
     pub fn grown(&self, n_sets: usize) -> Self {
         let mut larger = Self::new(n_sets);
-        for line in &self.lines()[..self.count] {
+        for line in self.lines().0 {
             let (values, _) = line[VALUES..].as_chunks();
             for i in [1, 0] {
                 let key = Key::from(half(line, 4 * i)) | Key::from(half(line, 4 * i + 2)) << 64;
@@ -101,6 +78,39 @@ impl Sets {
         }
         larger
     }
+}
+
+/// Where the sets are, for a loop over many words: found out once, and not for each of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'s>(&'s [Line]);
+
+impl<'s> Lines<'s> {
+    /// The number of the set that a key would be in; its memory is on its way then.
+    #[inline(always)]
+    pub fn seek(self, key: Key) -> usize {
+        let at = hash(key) & (self.0.len() - 1);
+        if let Some(line) = self.0.get(at) {
+            prefetch(line);
+        }
+        at
+    }
+
+    /// A set.
+    #[inline(always)]
+    pub fn line(self, at: usize) -> Option<&'s Line> {
+        self.0.get(at)
+    }
+}
+
+/// Is a key in a set, and what belongs to it; what belongs to another key otherwise. Without a branch on the outcome, which would
+/// mispredict and make the words after it wait.
+#[inline(always)]
+pub fn get(line: &Line, key: Key) -> (bool, &Inline) {
+    let [low, high] = halves(key);
+    let is_key = |at: usize| (half(line, at) ^ low) | (half(line, at + 2) ^ high) == 0;
+    let (is_first, is_second) = (is_key(0), is_key(4));
+    let (values, _) = line[VALUES..].as_chunks();
+    (is_first | is_second, &values[usize::from(is_second)])
 }
 
 /// Is the second place of a set empty? The older key of a set lies there, so that keys never leave a place behind.
@@ -145,7 +155,7 @@ mod tests {
         sets.put(keys[4], tokens(5));
         assert_eq!(sets.find(keys[4]), Some(&tokens(5)));
         assert_eq!(keys[..4].iter().filter(|&&key| sets.find(key).is_none()).count(), 1, "one of its set made room");
-        assert_eq!(sets.get(keys[1], 2), (false, &NOTHING), "there is no such set");
+        assert_eq!(sets.lines().line(2), None, "there is no such set");
     }
 
     #[test]
@@ -157,7 +167,7 @@ mod tests {
         assert!(before.iter().flatten().count() > 30);
         for n_sets in [256, 1 << 15] {
             sets = sets.grown(n_sets);
-            assert_eq!(sets.lines().as_ptr() as usize % 64, 0);
+            assert_eq!(sets.lines().0.as_ptr() as usize % 64, 0);
             assert_eq!(sets.len(), n_sets);
             assert!(keys.iter().zip(&before).all(|(&key, tokens)| tokens.is_none() || sets.find(key) == tokens.as_ref()));
         }

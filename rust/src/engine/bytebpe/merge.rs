@@ -113,8 +113,8 @@ impl Merges {
             self.lengths.push(length(left).saturating_add(length(right)));
         }
         self.words = Entries::new(words.iter().filter(|&&word| word != Word::TOO_LONG).count());
-        for (&word, number) in words.iter().zip(0..).filter(|&(&word, _)| word != Word::TOO_LONG) {
-            self.words.insert(word, number);
+        for (&word, &id) in words.iter().zip(&self.ids).filter(|&(&word, _)| word != Word::TOO_LONG) {
+            self.words.insert(word, id);
         }
     }
 
@@ -147,9 +147,9 @@ impl Merges {
     #[inline]
     pub fn merge(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
         if word.len() <= LONGEST_BYTES {
-            let number = self.words.get(Word::new(word));
-            if number != NONE {
-                return emit(self.ids[number as usize], word.len());
+            let id = self.words.get(Word::new(word));
+            if id != NONE {
+                return emit(id, word.len());
             }
         }
         if !self.is_plain {
