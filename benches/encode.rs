@@ -11,7 +11,7 @@ use _core::batch::{Reader, Spare};
 use _core::config::{Boundary, ChunkConfig, Select, Specials, Tail};
 use _core::engine::{Piece, Tokens, load};
 use _core::output::{Offsets, RowFormat, Width};
-use _core::rows::Side;
+use _core::rows::{RowMemory, Side};
 use _core::special::{FixedToken, Frame};
 
 /// Bytes of a document; it ends at the next character.
@@ -29,14 +29,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let has = |name: &str| options.iter().any(|option| *option == name);
     let offsets = if has("--no-offsets") { Offsets::ChunksOnly } else { Offsets::EachToken };
     let reader = Reader { engine, config, offsets, n_threads: 1, spare: Spare::default() };
+    let memory = RowMemory::default();
     for path in texts {
         let text = std::fs::read_to_string(path)?;
         let documents = documents(&text);
-        let (n_rows, call_ms) = timed(|| rows(&reader, &documents));
+        let (n_rows, call_ms) = timed(|| rows(&reader, &documents, &memory));
         println!("{path}: {} bytes, {} rows", text.len(), n_rows?);
         println!("  call                {call_ms:8.2} ms, {:.1} MB/s", text.len() as f64 / 1e3 / call_ms);
         if !has("--call") {
-            println!("  call again          {:8.2} ms", timed(|| rows(&reader, &documents)).1);
+            println!("  call again          {:8.2} ms", timed(|| rows(&reader, &documents, &memory)).1);
             println!("  plan again          {:8.2} ms", timed(|| reader.plan(&documents)).1);
             let (n_tokens, encode_ms) = timed(|| encode(&reader, &documents));
             println!("  tokenizing it again {encode_ms:8.2} ms, {} tokens", n_tokens?);
@@ -51,11 +52,11 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (result, start.elapsed().as_secs_f64() * 1e3)
 }
 
-fn rows(reader: &Reader, documents: &[&str]) -> Result<usize, String> {
+fn rows(reader: &Reader, documents: &[&str], memory: &RowMemory) -> Result<usize, String> {
     let token = |id| FixedToken { id, type_id: 0 };
     let frame = Frame { before: vec![token(1)], after: vec![token(2)], content_type_id: 0 };
     let format = RowFormat { pad_id: 0, padding_side: Side::Right, width: Width::Longest, offsets: reader.offsets, n_threads: 1 };
-    let (rows, _) = reader.rows::<i64>(documents, &frame, &format).map_err(|error| error.to_string())?;
+    let (rows, _) = reader.rows::<i64>(documents, &frame, &format, memory).map_err(|error| error.to_string())?;
     Ok(rows.lengths.len())
 }
 

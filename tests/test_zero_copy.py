@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from longctx import ChunkBatch, Chunker
 from longctx.documents import as_runs
 from tokenizers_built import built
 
 ARRAYS = ["input_ids", "lengths", "document_index", "token_spans", "char_spans", "fresh_tokens", "offsets"]
+LARGE = ["input_ids", "offsets"]
 
 
 def batch_of(**options: Any) -> ChunkBatch:
@@ -40,8 +42,39 @@ def test_memory_is_owned_by_the_moved_rust_vector(name: str) -> None:
     root = getattr(batch_of(), name)
     while isinstance(root.base, np.ndarray):
         root = root.base
-    # rust-numpy keeps a moved vector alive through the base object; an array that owns its data was copied.
-    assert type(root.base).__name__ == "PySliceContainer"
+    # The base object keeps the memory alive; an array that owns its data was copied. The two that are large give their memory back.
+    assert type(root.base).__name__ == ("RowOwner" if name in LARGE else "PySliceContainer")
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+@pytest.mark.parametrize("name", ["bert_like", "xlnet_like"])
+def test_memory_of_rows_that_are_gone_is_used_again_and_nothing_of_them_is_left(dtype: str, name: str) -> None:
+    def new_chunker() -> Chunker:
+        return Chunker(built(name), max_tokens=64, overlap_tokens=4, offsets=True, dtype=dtype)
+
+    chunker = new_chunker()
+    full = chunker(["the quick brown fox jumps over the lazy dog " * 9000])
+    addresses = {getattr(full, array).ctypes.data for array in LARGE}
+    del full
+    others = ["lazy dog " * (number % 17) for number in range(2000)]
+    again, expected = chunker(others), new_chunker()(others)
+    assert {getattr(again, array).ctypes.data for array in LARGE} == addresses
+    for array in [*ARRAYS, "attention_mask"]:
+        assert np.array_equal(getattr(again, array), getattr(expected, array)), array
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("kept", ["array", "part", "tensor"])
+def test_memory_is_not_used_again_while_anything_looks_at_it(name: str, kept: str) -> None:
+    chunker = Chunker(built("bert_like"), max_tokens=64, overlap_tokens=4, offsets=True)
+    array = getattr(chunker(["the quick brown fox jumps over the lazy dog " * 9000]), name)
+    kept_one = {"array": array, "part": array[-9:, 1:], "tensor": torch.from_numpy(array)}[kept]
+    expected = np.asarray(kept_one).copy()
+    del array
+    gc.collect()
+    batches = [chunker(["lazy dog " * 40_000]) for _ in range(3)]
+    assert np.array_equal(np.asarray(kept_one), expected)
+    assert len({getattr(batch, name).ctypes.data for batch in batches}) == len(batches)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)

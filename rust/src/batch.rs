@@ -12,7 +12,7 @@ use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
 use crate::plan::{Chunk, Document, Part, Plan};
-use crate::rows::RowId;
+use crate::rows::{RowId, RowMemory};
 use crate::select::choose;
 use crate::special::Frame;
 
@@ -79,8 +79,14 @@ impl Reader {
     ///
     /// # Errors
     /// As for a plan.
-    pub fn rows<T: RowId>(&self, documents: &[&str], frame: &Frame, format: &RowFormat) -> Result<(Rows<T>, Vec<[i64; 4]>)> {
-        let (mut output, mut coverage) = (Output::new(frame, format), Vec::with_capacity(documents.len()));
+    pub fn rows<T: RowId>(
+        &self,
+        documents: &[&str],
+        frame: &Frame,
+        format: &RowFormat,
+        memory: &RowMemory,
+    ) -> Result<(Rows<T>, Vec<[i64; 4]>)> {
+        let (mut output, mut coverage) = (Output::new(frame, format, memory), Vec::with_capacity(documents.len()));
         let n_bytes: usize = documents.iter().map(|text| text.len()).sum();
         let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
         let (mut n_rows, mut n_read) = (0, 0);

@@ -1,16 +1,30 @@
-//! Memory, and when it comes: large buffers in huge pages, and what will be read next.
+//! Memory, and when it comes: large buffers in huge pages, those that were let go for those that come, and what will be read next.
 //!
 //! The first touch of a page of 4 KiB costs as much time as tokenizing several hundred bytes, and rows take three times as many bytes as their
-//! text. `NumPy` asks for its own arrays in the same way.
+//! text. `NumPy` asks for its own arrays in huge pages too. But the system clears those as well: for rows that takes a fifth of the time of a call.
 #![allow(unsafe_code)] // a system call and a hint, both about memory that is ours
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Mutex};
 
 /// Of a huge page, where they are of the usual size.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Of a cache line.
 const LINE_BYTES: usize = 64;
+
+/// Smaller buffers are not kept: allocators give their memory again by themselves.
+const LEAST_KEPT_BYTES: usize = 128 << 10;
+
+/// Of all buffers that a pool keeps.
+const MOST_KEPT_BYTES: usize = 32 << 20;
+
+/// A buffer is not used for less than this part of it, which its memory would be tied to.
+const LEAST_PART: usize = 4;
+
+/// Sizes of buffers are rounded up to one of so many between two powers of two, so that one that is let go is good for a little more, too.
+const SIZES: usize = 8;
 
 /// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in whole huge pages,
 /// a small one in whole cache lines.
@@ -59,15 +73,82 @@ impl<T: Copy + Default> Buffer<T> {
         }
         (memory, own)
     }
+}
 
-    /// Only the first `n`.
-    pub fn truncate(&mut self, n: usize) {
-        self.own.end = self.own.end.min(self.own.start + n);
+/// Buffers that were let go, for those that come. Bounded: the oldest are freed.
+#[derive(Debug)]
+pub struct Pool<T>(Mutex<VecDeque<Buffer<T>>>);
+
+/// The first numbers of a buffer that goes back to its pool in the end.
+#[derive(Debug)]
+pub struct Lent<T: Copy + Default> {
+    buffer: Buffer<T>,
+    count: usize,
+    pool: Arc<Pool<T>>,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Copy + Default> Pool<T> {
+    /// `n` numbers, whatever they are: zeros, or what was in this memory before.
+    pub fn lend(self: &Arc<Self>, n: usize) -> Lent<T> {
+        let size = n.next_multiple_of((n.next_power_of_two() / SIZES).max(1));
+        Lent { buffer: self.kept(n).unwrap_or_else(|| Buffer::zeroed(size)), count: n, pool: Arc::clone(self) }
     }
 
-    /// The memory, and where in it the numbers are.
-    pub fn into_memory(self) -> (Vec<T>, Range<usize>) {
-        (self.memory, self.own)
+    /// The smallest kept buffer that is large enough. Never waits: after a fork the lock may be held by a thread that is no more.
+    fn kept(&self, n: usize) -> Option<Buffer<T>> {
+        let mut kept = self.0.try_lock().ok()?;
+        let fitting = kept.iter().enumerate().filter(|(_, buffer)| (n..=LEAST_PART * n).contains(&buffer.len()));
+        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.len())?;
+        kept.remove(at)
+    }
+
+    fn keep(&self, buffer: Buffer<T>) {
+        let n_bytes = |buffer: &Buffer<T>| buffer.len() * size_of::<T>();
+        if !(LEAST_KEPT_BYTES..=MOST_KEPT_BYTES).contains(&n_bytes(&buffer)) {
+            return;
+        }
+        if let Ok(mut kept) = self.0.try_lock() {
+            kept.push_back(buffer);
+            let mut n_kept: usize = kept.iter().map(n_bytes).sum();
+            while n_kept > MOST_KEPT_BYTES {
+                n_kept -= kept.pop_front().as_ref().map_or(n_kept, n_bytes);
+            }
+        }
+    }
+}
+
+impl<T: Copy + Default> Drop for Lent<T> {
+    fn drop(&mut self) {
+        self.pool.keep(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl<T: Copy + Default> Lent<T> {
+    /// Only the first `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.count = self.count.min(n);
+    }
+}
+
+impl<T: Copy + Default> Deref for Lent<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        &self.buffer[..self.count]
+    }
+}
+
+impl<T: Copy + Default> DerefMut for Lent<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[..self.count]
     }
 }
 
@@ -156,9 +237,28 @@ mod tests {
             buffer.fill([1; 2]);
             assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
             assert!(zeros::<u32>(n) == vec![0; n]);
-            buffer.truncate(5);
-            let (memory, own) = buffer.into_memory();
-            assert!(own.len() == n.min(5) && memory[own].iter().all(|&value| value == [1; 2]));
         }
+    }
+
+    #[test]
+    fn a_buffer_that_was_let_go_is_lent_again_where_it_fits() {
+        const N: usize = LEAST_KEPT_BYTES;
+        let pool = Arc::new(Pool::<i64>::default());
+        let lend = |n: usize| {
+            let mut lent = pool.lend(n);
+            assert_eq!(lent.len(), n);
+            lent.truncate(n + 1);
+            let is_new = lent.first() != Some(&7);
+            lent.fill(7);
+            (is_new, lent)
+        };
+        assert!(lend(N).0 && lend(2 * N + 1).0, "nothing was let go, or it was too small");
+        assert!(!lend(2 * N + N / SIZES).0, "sizes are rounded up");
+        let both = [lend(N), lend(N)];
+        assert!(!both[0].0 && !both[1].0 && lend(N).0, "each is lent once");
+        drop(both);
+        assert!(lend(N / 8).0 && lend(1).0 && lend(1).0 && lend(0).0, "not for much less than it holds; small ones are not kept");
+        assert!(lend(MOST_KEPT_BYTES / 8).0 && !lend(MOST_KEPT_BYTES / 8).0 && lend(N).0, "the oldest made room");
+        assert!(lend(MOST_KEPT_BYTES).0 && lend(MOST_KEPT_BYTES).0, "the largest are not kept");
     }
 }

@@ -1,11 +1,12 @@
 //! Rows as flat arrays, written plan after plan.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::memory::Buffer;
+use crate::memory::{Lent, Pool};
 use crate::parallel;
 use crate::plan::{Plan, Row};
-use crate::rows::{RowId, Side, write_ids, write_offsets};
+use crate::rows::{RowId, RowMemory, Side, write_ids, write_offsets};
 use crate::special::Frame;
 
 /// Below this many elements threads cost more than they save.
@@ -49,11 +50,11 @@ pub struct RowFormat {
 
 /// Rows as flat arrays, row after row.
 #[derive(Debug)]
-pub struct Rows<T> {
+pub struct Rows<T: RowId> {
     /// Tokens in a row, padding included.
     pub width: usize,
     /// `(n_rows, width)`.
-    pub input_ids: Buffer<T>,
+    pub input_ids: Lent<T>,
     /// `(n_rows,)`: tokens of a row that are not padding.
     pub lengths: Vec<i32>,
     /// `(n_rows,)`: document of a row, counted from the start of the first plan.
@@ -65,14 +66,15 @@ pub struct Rows<T> {
     /// `(n_rows,)`.
     pub fresh_tokens: Vec<i64>,
     /// `(n_rows, width)`, where asked for.
-    pub offsets: Option<Buffer<[i32; 2]>>,
+    pub offsets: Option<Lent<[i32; 2]>>,
 }
 
 /// Rows on their way: arrays have room for more than was written.
 #[derive(Debug)]
-pub struct Output<'f, T> {
+pub struct Output<'f, T: RowId> {
     frame: &'f Frame,
     format: &'f RowFormat,
+    memory: &'f RowMemory,
     rows: Rows<T>,
     /// The longest row so far.
     longest: usize,
@@ -80,18 +82,18 @@ pub struct Output<'f, T> {
 
 impl<'f, T: RowId> Output<'f, T> {
     /// No rows yet.
-    pub fn new(frame: &'f Frame, format: &'f RowFormat) -> Self {
+    pub fn new(frame: &'f Frame, format: &'f RowFormat, memory: &'f RowMemory) -> Self {
         let rows = Rows {
             width: if let Width::Exactly(width) = format.width { width } else { 0 },
-            input_ids: Buffer::default(),
+            input_ids: T::pool(memory).lend(0),
             lengths: Vec::new(),
             document_index: Vec::new(),
             token_spans: Vec::new(),
             char_spans: Vec::new(),
             fresh_tokens: Vec::new(),
-            offsets: (format.offsets == Offsets::EachToken).then(Buffer::default),
+            offsets: (format.offsets == Offsets::EachToken).then(|| memory.spans.lend(0)),
         };
-        Self { frame, format, rows, longest: 0 }
+        Self { frame, format, memory, rows, longest: 0 }
     }
 
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
@@ -143,9 +145,9 @@ impl<'f, T: RowId> Output<'f, T> {
     fn lay_out(&mut self, n_rows: usize, width: usize, n_places: usize) {
         let (side, pad_id) = (self.format.padding_side, T::from_id(self.format.pad_id));
         let widths = [self.rows.width, width];
-        self.rows.input_ids = laid_out(&self.rows.input_ids, n_rows, widths, n_places, side, pad_id);
+        self.rows.input_ids = laid_out(T::pool(self.memory), &self.rows.input_ids, n_rows, widths, n_places, side, pad_id);
         if let Some(offsets) = &mut self.rows.offsets {
-            *offsets = laid_out(offsets, n_rows, widths, n_places, side, [0; 2]);
+            *offsets = laid_out(&self.memory.spans, offsets, n_rows, widths, n_places, side, [0; 2]);
         }
         self.rows.width = width;
     }
@@ -168,8 +170,16 @@ impl<'f, T: RowId> Output<'f, T> {
 }
 
 /// Rows of one width in another: padding is added or left out on its side.
-fn laid_out<U: Copy + Default>(old: &[U], n_rows: usize, [from, to]: [usize; 2], n_places: usize, side: Side, padding: U) -> Buffer<U> {
-    let mut new = Buffer::zeroed(n_places * to);
+fn laid_out<U: Copy + Default>(
+    pool: &Arc<Pool<U>>,
+    old: &[U],
+    n_rows: usize,
+    [from, to]: [usize; 2],
+    n_places: usize,
+    side: Side,
+    padding: U,
+) -> Lent<U> {
+    let mut new = pool.lend(n_places * to);
     let n_kept = from.min(to);
     for row in 0..n_rows {
         let (old, new) = (&old[row * from..][..from], &mut new[row * to..][..to]);
@@ -218,7 +228,8 @@ mod tests {
     fn rows_of_nothing_are_padding_once_others_are_wider() {
         let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
         let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads: 1 };
-        let mut output = Output::<i64>::new(&frame, &format);
+        let memory = RowMemory::default();
+        let mut output = Output::<i64>::new(&frame, &format, &memory);
         output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
         output.add(&plan(&[2]), 0..1, 2, usize::MAX);
         assert_eq!(*output.finish().input_ids, [7, 7, 7, 7, 10, 11]);
@@ -229,13 +240,14 @@ mod tests {
         let frame =
             Frame { before: vec![FixedToken { id: 1, type_id: 0 }], after: vec![FixedToken { id: 2, type_id: 0 }], content_type_id: 0 };
         let lengths = [3, 0, 5, 4, 9, 2, 30, 31, 1];
+        let memory = RowMemory::default();
         for padding_side in [Side::Left, Side::Right] {
             for width in [Width::Longest, Width::Exactly(40)] {
                 for n_expected in [0, 5, usize::MAX] {
                     let format = RowFormat { pad_id: 7, padding_side, width, offsets: Offsets::EachToken, n_threads: 2 };
-                    let mut whole = Output::<i64>::new(&frame, &format);
+                    let mut whole = Output::<i64>::new(&frame, &format, &memory);
                     whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);
-                    let mut parts = Output::<i64>::new(&frame, &format);
+                    let mut parts = Output::<i64>::new(&frame, &format, &memory);
                     for (at, length) in lengths.iter().enumerate() {
                         parts.add(&plan(&[*length]), 0..1, at, n_expected);
                     }

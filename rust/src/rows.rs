@@ -1,7 +1,9 @@
-//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a buffer is written once, over the zeros that its memory comes with.
+//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a buffer is written once, whatever its memory holds.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::memory::Pool;
 use crate::special::{FixedToken, Frame};
 
 /// On which side of a row the padding goes.
@@ -17,11 +19,18 @@ pub enum Side {
 pub trait RowId: Copy + Default + Send + Sync + 'static {
     /// A vocabulary id in this type.
     fn from_id(id: u32) -> Self;
+
+    /// Where the memory of ids comes from.
+    fn pool(memory: &RowMemory) -> &Arc<Pool<Self>>;
 }
 
 impl RowId for i64 {
     fn from_id(id: u32) -> Self {
         Self::from(id)
+    }
+
+    fn pool(memory: &RowMemory) -> &Arc<Pool<Self>> {
+        &memory.wide
     }
 }
 
@@ -29,6 +38,19 @@ impl RowId for i32 {
     fn from_id(id: u32) -> Self {
         id as Self
     }
+
+    fn pool(memory: &RowMemory) -> &Arc<Pool<Self>> {
+        &memory.narrow
+    }
+}
+
+/// The memory of rows that were let go.
+#[derive(Debug, Default, Clone)]
+pub struct RowMemory {
+    wide: Arc<Pool<i64>>,
+    narrow: Arc<Pool<i32>>,
+    /// Of offsets.
+    pub spans: Arc<Pool<[i32; 2]>>,
 }
 
 /// Where in a row of `width` the row's own tokens begin, and where padding after them does.
@@ -58,11 +80,14 @@ fn write<T: RowId>(row: &mut [T], ids: impl Iterator<Item = u32>) {
     row.iter_mut().zip(ids).for_each(|(slot, id)| *slot = T::from_id(id));
 }
 
-/// Writes the offsets of a row that so far holds `(0, 0)` everywhere. Fixed tokens and padding keep it: they stand in no document.
+/// Writes the offsets of a row. Fixed tokens and padding have `(0, 0)`: they stand in no document.
 pub fn write_offsets(row: &mut [[i32; 2]], frame: &Frame, char_spans: &[(u32, u32)], side: Side) {
     let start = token_range(frame, char_spans.len(), row.len(), side).start + frame.before.len();
-    let slots = row[start..].iter_mut().zip(char_spans);
-    slots.for_each(|(slot, &(from, to))| *slot = [from as i32, to as i32]);
+    let (before, rest) = row.split_at_mut(start);
+    let (middle, after) = rest.split_at_mut(char_spans.len());
+    before.fill([0; 2]);
+    middle.iter_mut().zip(char_spans).for_each(|(slot, &(from, to))| *slot = [from as i32, to as i32]);
+    after.fill([0; 2]);
 }
 
 #[cfg(test)]
@@ -76,17 +101,17 @@ mod tests {
 
     #[test]
     fn padding_goes_to_its_side() {
-        let mut row = [0_i64; 7];
+        let mut row = [9_i64; 7];
         write_ids(&mut row, &frame(), &[8, 9], 5, Side::Right);
         assert_eq!(row, [1, 8, 9, 2, 3, 5, 5]);
-        let mut row = [0_i32; 7];
+        let mut row = [9_i32; 7];
         write_ids(&mut row, &frame(), &[8, 9], 5, Side::Left);
         assert_eq!(row, [5, 5, 1, 8, 9, 2, 3]);
     }
 
     #[test]
     fn offsets_stand_under_their_tokens() {
-        let mut row = [[0; 2]; 6];
+        let mut row = [[7; 2]; 6];
         write_offsets(&mut row, &frame(), &[(4, 5), (5, 9)], Side::Left);
         assert_eq!(row, [[0, 0], [0, 0], [4, 5], [5, 9], [0, 0], [0, 0]]);
     }

@@ -11,7 +11,7 @@ use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
 use crate::engine::{Engine, Loaded, encode_all, load};
 use crate::error::{Error, Result};
 use crate::output::{Offsets, RowFormat, Width};
-use crate::rows::{RowId, Side};
+use crate::rows::{RowId, RowMemory, Side};
 use crate::special::{Companion, Frame, has_token_type_ids};
 
 /// A tokenizer with all its cutting rules. Immutable; any number of threads may use it at once.
@@ -38,6 +38,8 @@ pub struct Chunker {
 pub struct RowSettings {
     pub frame: Frame,
     pub format: RowFormat,
+    /// Where the memory of rows comes from: that of earlier ones which are gone.
+    pub memory: RowMemory,
     /// int64 rows rather than int32.
     pub wide: bool,
 }
@@ -102,8 +104,8 @@ impl Chunker {
         py: Python<'py>,
         documents: &[&str],
     ) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
-        let RowSettings { frame, format, .. } = &self.settings;
-        let read = py.detach(|| self.reader.rows::<T>(documents, frame, format));
+        let RowSettings { frame, format, memory, .. } = &self.settings;
+        let read = py.detach(|| self.reader.rows::<T>(documents, frame, format, memory));
         let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
     }
@@ -123,7 +125,12 @@ impl Chunker {
             after_type_ids: frame.after.iter().map(|token| token.type_id).collect(),
             explanation: engine.explain(),
             reader: Reader { engine, config, offsets, n_threads, spare: Spare::default() },
-            settings: RowSettings { frame, format, wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])? },
+            settings: RowSettings {
+                frame,
+                format,
+                memory: RowMemory::default(),
+                wide: by_name("dtype", &options.dtype, &[("int64", true), ("int32", false)])?,
+            },
         })
     }
 }

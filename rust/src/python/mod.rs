@@ -2,6 +2,7 @@
 
 mod chunker;
 mod error;
+mod lent;
 mod outline;
 mod plan;
 mod texts;

@@ -1,14 +1,12 @@
 //! The class `Plan`: tokenized documents, from which rows are written straight into `NumPy` arrays.
 
-use std::ops::Range;
-
 use numpy::ndarray::Array2;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PySlice;
 
 use super::chunker::RowSettings;
 use super::error::{exception, to_py};
+use super::lent::{array, flat_array};
 use crate::error::Error;
 use crate::output::{Output, Rows};
 use crate::plan;
@@ -67,9 +65,9 @@ impl Plan {
 
 impl Plan {
     fn arrays<'py, T: RowId + Element>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
-        let RowSettings { frame, format, .. } = &self.settings;
+        let RowSettings { frame, format, memory, .. } = &self.settings;
         let rows: Rows<T> = py.detach(|| {
-            let mut output = Output::new(frame, format);
+            let mut output = Output::new(frame, format, memory);
             output.add(&self.plan, start..stop, 0, 0);
             output.finish()
         });
@@ -77,16 +75,12 @@ impl Plan {
     }
 }
 
-/// The arrays of rows; their memory is moved.
+/// The arrays of rows. Nothing is copied.
 pub fn row_arrays<T: RowId + Element>(py: Python<'_>, rows: Rows<T>) -> PyResult<RowArrays<'_>> {
     let shape = (rows.lengths.len(), rows.width);
-    let offsets = rows.offsets.map(|spans| {
-        let (memory, Range { start, end }) = spans.into_memory();
-        flat(py, memory.into_flattened(), 2 * start..2 * end)?.reshape((shape.0, shape.1, 2))
-    });
-    let (memory, own) = rows.input_ids.into_memory();
+    let offsets = rows.offsets.map(|spans| flat_array(py, spans)?.reshape((shape.0, shape.1, 2)));
     Ok((
-        flat(py, memory, own)?.reshape(shape)?.into_any(),
+        array(py, rows.input_ids)?.reshape(shape)?.into_any(),
         rows.lengths.into_pyarray(py),
         rows.document_index.into_pyarray(py),
         matrix(py, rows.token_spans)?,
@@ -100,12 +94,6 @@ pub fn row_arrays<T: RowId + Element>(py: Python<'_>, rows: Rows<T>) -> PyResult
 pub fn matrix<const N: usize>(py: Python<'_>, rows: Vec<[i64; N]>) -> PyResult<Bound<'_, PyArray2<i64>>> {
     let shape = (rows.len(), N);
     Ok(Array2::from_shape_vec(shape, rows.into_flattened()).map_err(|e| shape_error(py, &e))?.into_pyarray(py))
-}
-
-/// Part of some memory, which is moved.
-fn flat<T: Element>(py: Python<'_>, memory: Vec<T>, part: Range<usize>) -> PyResult<Bound<'_, PyArray1<T>>> {
-    let (start, end) = (part.start as isize, part.end as isize);
-    Ok(memory.into_pyarray(py).get_item(PySlice::new(py, start, end, 1))?.cast_into()?)
 }
 
 /// Cannot happen while `batch` keeps its promise about lengths; an error all the same, never a panic.
