@@ -166,6 +166,16 @@ impl WordCache {
         }
     }
 
+    /// Keeps the token of a word that is one.
+    #[inline]
+    pub fn insert_single(&mut self, word: &[u8], id: u32, (start, end): (u32, u32)) {
+        if is_short(word.len()) && id < INLINE_IDS {
+            self.insert_short(key(word, 0, word.len()), [id << 8 | start << 4 | end, 0, 0, 1 << NUMBER_SHIFT]);
+        } else {
+            self.insert(word, &std::iter::once((id, (start, end))).collect());
+        }
+    }
+
     fn insert_short(&mut self, key: Key, tokens: Inline) {
         if self.n_inserted > self.sets.len()
             && let Some(&larger) = TABLE_SETS.iter().find(|&&n_sets| n_sets > self.sets.len())

@@ -58,6 +58,12 @@ pub trait WordModel: Send + Sync {
     /// where there are none. Should stop after some [`WINDOW_BYTES`].
     fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize;
 
+    /// The token that a word is, and its span in the word, where one look tells; None where the word has to be read.
+    fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
+        let _ = word;
+        None
+    }
+
     /// Appends the tokens of a word; spans count from the word's start, in bytes, on character boundaries.
     fn tokenize(&self, word: &str, tokens: &mut Tokens);
 
@@ -224,6 +230,10 @@ impl Reader {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
             Known::Nothing => {
+                if let Some((id, (from, to))) = model.single_token(word) {
+                    tokens.push(id, (start + from, start + to));
+                    return self.cache.insert_single(word.as_bytes(), id, (from, to));
+                }
                 self.word_tokens.clear();
                 model.tokenize(word, &mut self.word_tokens);
                 tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), start);

@@ -143,14 +143,18 @@ impl Merges {
         true
     }
 
+    /// The id of a short word that is one token.
+    #[inline]
+    pub fn single(&self, word: &[u8]) -> Option<u32> {
+        let id = if word.len() <= LONGEST_BYTES { self.words.get(Word::new(word)) } else { NONE };
+        (id != NONE).then_some(id)
+    }
+
     /// Calls `emit` with the id and length of every token of a word.
     #[inline]
     pub fn merge(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
-        if word.len() <= LONGEST_BYTES {
-            let id = self.words.get(Word::new(word));
-            if id != NONE {
-                return emit(id, word.len());
-            }
+        if let Some(id) = self.single(word) {
+            return emit(id, word.len());
         }
         if !self.is_plain {
             return self.merge_by_queue(word, emit);

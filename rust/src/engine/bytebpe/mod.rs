@@ -120,6 +120,15 @@ impl WordModel for ByteBpe {
         self.splitter.split(stretch.text, from, words)
     }
 
+    #[inline]
+    fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
+        if self.whole_words.is_some() || region::is_loose(&self.splitter.classes, word) {
+            return None;
+        }
+        let id = self.merges.single(word.as_bytes())?;
+        Some((id, Trimming::inside(self.trim).span(word.as_bytes(), word, (0, word.len() as u32))))
+    }
+
     fn tokenize(&self, word: &str, tokens: &mut Tokens) {
         self.read(word, false, Trimming::inside(self.trim), tokens);
     }

@@ -7,7 +7,7 @@ use super::classes::{Class, Classes};
 use super::pattern::Pattern;
 use super::region;
 use crate::engine::words::{WINDOW_BYTES, Words};
-use crate::scan::{BLOCK_BYTES, ByteSet, masks};
+use crate::scan::{BLOCK_BYTES, ByteSet, Wide, masks, wide};
 
 /// Finds words.
 #[derive(Debug)]
@@ -119,42 +119,22 @@ impl Splitter {
 
     /// Appends the words from `open` on that end before the next character beyond ASCII, and leaves the start of the next one in `open`.
     /// True where the window ends without such a character.
-    #[inline]
     fn ascii<const GPT2: bool>(&self, text: &str, from: usize, end: usize, open: &mut usize, words: &mut Words) -> bool {
-        let first = (*open - from) / BLOCK_BYTES;
-        let mut kept = u64::MAX << ((*open - from) % BLOCK_BYTES);
-        let mut opened = kept & kept.wrapping_neg();
-        let mut carry = Carry::default();
-        let Words { masks, spans, .. } = words;
-        for i in first..masks.len() {
-            let base = from + i * BLOCK_BYTES;
-            let follower = match masks.get(i + 1) {
-                Some(next) => next[2] & 1,
-                None => text.as_bytes().get(end).map_or(1, |&byte| u64::from(self.code[2].contains(byte))),
-            };
-            let n_valid = (end - base).min(BLOCK_BYTES);
-            let valid = u64::MAX >> (BLOCK_BYTES - n_valid);
-            let beyond = masks[i][0] & masks[i][1] & masks[i][2] & kept;
-            let inside = valid & kept & (beyond & beyond.wrapping_neg()).wrapping_sub(1);
-            let block = Block::new(&masks[i], inside, follower << (n_valid - 1));
-            let starts = if GPT2 { self.gpt2(text, base, &block, &mut carry) } else { self.gpt4(text, base, &block, &mut carry) };
-            let mut starts = starts & inside & !opened;
-            while starts != 0 {
-                let start = base + starts.trailing_zeros() as usize;
-                spans.push((*open as u32, start as u32));
-                *open = start;
-                starts &= starts - 1;
-            }
-            if beyond != 0 {
-                return false;
-            }
-            (kept, opened) = (u64::MAX, 0);
+        let Words { masks, spans, places } = words;
+        // As many as there could be words; they are made once, and copying the words costs less than making them each time.
+        let n_most = end - *open + PLACES + 1;
+        if places.len() < n_most {
+            places.resize(n_most, (0, 0));
         }
-        true
+        places[0].0 = *open as u32;
+        let (n_words, is_ascii) = wide(Cut::<GPT2> { splitter: self, masks, text, from, end, open: *open, places });
+        spans.extend_from_slice(&places[..n_words]);
+        *open = places[n_words].0 as usize;
+        is_ascii
     }
 
     /// Match starts of `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
-    #[inline]
+    #[inline(always)]
     fn gpt2(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
         let whitespace = block.whitespace();
         let runs = block.letters & !(block.letters << 1 | carry.letters)
@@ -171,7 +151,7 @@ impl Splitter {
     }
 
     /// Match starts of the GPT-4 patterns.
-    #[inline]
+    #[inline(always)]
     fn gpt4(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
         let before = *carry;
         // Line ends right after other characters belong to their match.
@@ -222,7 +202,7 @@ impl Splitter {
     }
 
     /// Contractions at these apostrophes, each the start of a match: no match starts inside, and one starts after.
-    #[inline]
+    #[inline(always)]
     fn contractions(&self, text: &str, base: usize, mut apostrophes: u64, carry: &mut Carry, starts: u64) -> u64 {
         let mut starts = u128::from(starts);
         let (mut made, mut unmade) = (0_u128, 0_u128);
@@ -242,9 +222,74 @@ impl Splitter {
     }
 }
 
+/// Writes the words of a stretch of ASCII, each of which ends where the next one starts.
+struct Cut<'c, const GPT2: bool> {
+    splitter: &'c Splitter,
+    /// Of the window, which is `from..end` of the text.
+    masks: &'c [[u64; 3]],
+    text: &'c str,
+    from: usize,
+    end: usize,
+    /// Where the first word starts.
+    open: usize,
+    places: &'c mut [(u32, u32)],
+}
+
+/// Places that are written together, wanted or not: a loop over the number of words in a block would mispredict.
+const PLACES: usize = 8;
+
+impl<const GPT2: bool> Wide for Cut<'_, GPT2> {
+    /// How many words there are, and whether the window ends without a character beyond ASCII.
+    type Output = (usize, bool);
+
+    #[inline(always)]
+    fn run(self) -> (usize, bool) {
+        let Self { splitter, masks, text, from, end, open, places } = self;
+        let first = (open - from) / BLOCK_BYTES;
+        let mut kept = u64::MAX << ((open - from) % BLOCK_BYTES);
+        let mut opened = kept & kept.wrapping_neg();
+        let (mut carry, mut n_words) = (Carry::default(), 0);
+        for i in first..masks.len() {
+            let base = from + i * BLOCK_BYTES;
+            let follower = match masks.get(i + 1) {
+                Some(next) => next[2] & 1,
+                None => text.as_bytes().get(end).map_or(1, |&byte| u64::from(splitter.code[2].contains(byte))),
+            };
+            let n_valid = (end - base).min(BLOCK_BYTES);
+            let valid = u64::MAX >> (BLOCK_BYTES - n_valid);
+            let beyond = masks[i][0] & masks[i][1] & masks[i][2] & kept;
+            let inside = valid & kept & (beyond & beyond.wrapping_neg()).wrapping_sub(1);
+            let block = Block::new(&masks[i], inside, follower << (n_valid - 1));
+            let starts = if GPT2 { splitter.gpt2(text, base, &block, &mut carry) } else { splitter.gpt4(text, base, &block, &mut carry) };
+            n_words += write_starts(starts & inside & !opened, base as u32, &mut places[n_words..]);
+            if beyond != 0 {
+                return (n_words, false);
+            }
+            (kept, opened) = (u64::MAX, 0);
+        }
+        (n_words, true)
+    }
+}
+
+/// Writes where words start, in a block at `base`: each ends the word before it. Returns how many there are.
+#[inline(always)]
+fn write_starts(mut starts: u64, base: u32, mut places: &mut [(u32, u32)]) -> usize {
+    let n_starts = starts.count_ones() as usize;
+    while starts != 0 {
+        let Some(written) = places.first_chunk_mut::<{ PLACES + 1 }>() else { break };
+        for i in 0..PLACES {
+            let start = base + starts.trailing_zeros();
+            (written[i].1, written[i + 1].0) = (start, start);
+            starts &= starts.wrapping_sub(1);
+        }
+        places = &mut places[PLACES..];
+    }
+    n_starts
+}
+
 impl Block {
     /// `followed` has the last byte's bit where whitespace follows it.
-    #[inline]
+    #[inline(always)]
     fn new(&[low, middle, high]: &[u64; 3], inside: u64, followed: u64) -> Self {
         let (not_low, not_middle, not_high) = (!low, !middle, !high);
         Self {
@@ -259,10 +304,12 @@ impl Block {
         }
     }
 
+    #[inline(always)]
     fn whitespace(&self) -> u64 {
         self.spaces | self.blanks | self.line_ends
     }
 
+    #[inline(always)]
     fn carry(&self) -> Carry {
         Carry {
             letters: self.letters >> 63,
