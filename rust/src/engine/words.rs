@@ -58,6 +58,11 @@ pub trait WordModel: Send + Sync {
     /// where there are none. Should stop after some [`WINDOW_BYTES`].
     fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize;
 
+    /// Asks for the memory that [`WordModel::single_token`] will look at.
+    fn expect(&self, word: &str) {
+        let _ = word;
+    }
+
     /// The token that a word is, and its span in the word, where one look tells; None where the word has to be read.
     fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
         let _ = word;
@@ -226,6 +231,7 @@ impl Reader {
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
+        model.expect(word);
         match self.cache.find(word.as_bytes()) {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),

@@ -1,7 +1,7 @@
 //! Words that are one token: over half of the words seen for the first time are, and one look at memory tells.
 
 use super::pairs::NONE;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, prefetch};
 
 /// Longest word that is looked for.
 pub const LONGEST_BYTES: usize = 13;
@@ -83,6 +83,12 @@ impl Entries {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
         self.slots[slot] = word.0 | u128::from(number) << WORD_BITS;
+    }
+
+    /// Asks for the memory where the word would be.
+    #[inline]
+    pub fn expect(&self, word: Word) {
+        prefetch(&self.slots[self.first_slot(word)]);
     }
 
     /// The token that is this word, or [`NONE`].

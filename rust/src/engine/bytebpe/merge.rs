@@ -143,6 +143,14 @@ impl Merges {
         true
     }
 
+    /// Asks for the memory that [`Merges::single`] looks at.
+    #[inline]
+    pub fn expect(&self, word: &[u8]) {
+        if word.len() <= LONGEST_BYTES {
+            self.words.expect(Word::new(word));
+        }
+    }
+
     /// The id of a short word that is one token.
     #[inline]
     pub fn single(&self, word: &[u8]) -> Option<u32> {

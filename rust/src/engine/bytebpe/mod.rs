@@ -121,6 +121,11 @@ impl WordModel for ByteBpe {
     }
 
     #[inline]
+    fn expect(&self, word: &str) {
+        self.merges.expect(word.as_bytes());
+    }
+
+    #[inline]
     fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
         if self.whole_words.is_some() || region::is_loose(&self.splitter.classes, word) {
             return None;
