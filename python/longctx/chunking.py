@@ -93,6 +93,7 @@ class Chunker:
         }
         self._core = _core.Chunker(self._spec.definition, self._options)
         self._layout = self._row_layout()
+        self("")  # what Rust and NumPy make at the first call of a process is made now, a millisecond that no document waits for
 
     @classmethod
     def from_pretrained(cls, name: Any, **options: Any) -> Chunker:

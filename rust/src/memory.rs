@@ -2,11 +2,17 @@
 //!
 //! The first touch of a page of 4 KiB costs as much time as tokenizing several hundred bytes, and rows take three times as many bytes as their
 //! text. `NumPy` asks for its own arrays in huge pages too. But the system clears those as well: for rows that takes a fifth of the time of a call.
-#![allow(unsafe_code)] // a system call and a hint, both about memory that is ours
+#![allow(unsafe_code)] // slices of memory that is ours, a system call and a hint about it
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
+
+use bytemuck::Pod;
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::MmapMut;
 
 /// Of a huge page, where they are of the usual size.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -26,53 +32,70 @@ const LEAST_PART: usize = 4;
 /// Sizes of buffers are rounded up to one of so many between two powers of two, so that one that is let go is good for a little more, too.
 const SIZES: usize = 8;
 
-/// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in whole huge pages,
+/// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in huge pages of its own,
 /// a small one in whole cache lines.
+///
+/// Large ones do not come from the allocator: of memory that was in use before it clears every small page, and then it is too late for huge
+/// ones.
 #[derive(Debug)]
 pub struct Buffer<T> {
-    memory: Vec<T>,
-    own: Range<usize>,
+    start: NonNull<T>,
+    count: usize,
+    _owner: Owner<T>,
 }
 
-impl<T: Copy + Default> Buffer<T> {
-    /// `n` zeros, or whatever the default is.
+/// What frees the memory of a buffer. Never looked at: the buffer alone does that.
+#[derive(Debug)]
+enum Owner<T> {
+    Allocator { _memory: Vec<T> },
+    System { _memory: MmapMut },
+}
+
+// SAFETY: a buffer is its numbers, like a vector; the pointer is to memory that its owner owns.
+unsafe impl<T: Send> Send for Buffer<T> {}
+// SAFETY: the same.
+unsafe impl<T: Sync> Sync for Buffer<T> {}
+
+impl<T: Pod> Buffer<T> {
+    /// `n` zeros.
     pub fn zeroed(n: usize) -> Self {
-        let unit = unit_of::<T>(n);
-        let memory = vec![T::default(); places::<T>(n, unit)];
-        let own = own_part(memory.as_ptr(), n, unit);
-        #[cfg(target_os = "linux")]
-        if unit == HUGE_PAGE_BYTES {
-            ask_for_huge_pages(memory[own.clone()].as_ptr(), n);
-        }
-        Self { memory, own }
+        let n_bytes = n * size_of::<T>();
+        let mapped = if n_bytes < HUGE_PAGE_BYTES { None } else { mapped(n_bytes) };
+        let (start, owner) = if let Some((mut memory, start)) = mapped {
+            let numbers: &mut [T] = bytemuck::cast_slice_mut(&mut memory[start..start + n_bytes]);
+            (NonNull::from(numbers).cast(), Owner::System { _memory: memory })
+        } else {
+            let mut memory = vec![T::zeroed(); n + LINE_BYTES / size_of::<T>()];
+            let start = (memory.as_ptr() as usize).wrapping_neg() % LINE_BYTES / size_of::<T>();
+            (NonNull::from(&mut memory[start..start + n]).cast(), Owner::Allocator { _memory: memory })
+        };
+        Self { start, count: n, _owner: owner }
     }
 
     /// `n` times this value.
     pub fn filled(n: usize, value: T) -> Self {
-        let (mut memory, own) = Self::reserved(n);
-        memory.resize(own.end, value);
-        Self { memory, own }
+        let mut buffer = Self::zeroed(n);
+        buffer.fill(value);
+        buffer
     }
 
     /// A copy. For tables that are read here and there: with small pages, each look would miss the processor's table of pages as well.
     pub fn copied(values: &[T]) -> Self {
-        let (mut memory, own) = Self::reserved(values.len());
-        memory.resize(own.start, T::default());
-        memory.extend_from_slice(values);
-        Self { memory, own }
+        let mut buffer = Self::zeroed(values.len());
+        buffer.copy_from_slice(values);
+        buffer
     }
+}
 
-    /// Memory for `n` values that is not touched yet, and where in it they go.
-    fn reserved(n: usize) -> (Vec<T>, Range<usize>) {
-        let unit = unit_of::<T>(n);
-        let memory = Vec::<T>::with_capacity(places::<T>(n, unit));
-        let own = own_part(memory.as_ptr(), n, unit);
-        #[cfg(target_os = "linux")]
-        if unit == HUGE_PAGE_BYTES {
-            ask_for_huge_pages(memory.as_ptr().wrapping_add(own.start), n);
-        }
-        (memory, own)
-    }
+/// Memory that the system gives, and where in it so many bytes start that lie in whole huge pages; None where it gives none.
+fn mapped(n_bytes: usize) -> Option<(MmapMut, usize)> {
+    let n_bytes = n_bytes.next_multiple_of(HUGE_PAGE_BYTES);
+    let memory = MmapMut::map_anon(n_bytes + HUGE_PAGE_BYTES).ok()?;
+    let start = (memory.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES;
+    // Where the advice is not taken, nothing is lost.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise_range(Advice::HugePage, start, n_bytes);
+    Some((memory, start))
 }
 
 /// Buffers that were let go, for those that come. Bounded: the oldest are freed.
@@ -81,7 +104,7 @@ pub struct Pool<T>(Mutex<VecDeque<Buffer<T>>>);
 
 /// The first numbers of a buffer that goes back to its pool in the end.
 #[derive(Debug)]
-pub struct Lent<T: Copy + Default> {
+pub struct Lent<T: Pod> {
     buffer: Buffer<T>,
     count: usize,
     pool: Arc<Pool<T>>,
@@ -93,7 +116,7 @@ impl<T> Default for Pool<T> {
     }
 }
 
-impl<T: Copy + Default> Pool<T> {
+impl<T: Pod> Pool<T> {
     /// `n` numbers, whatever they are: zeros, or what was in this memory before.
     pub fn lend(self: &Arc<Self>, n: usize) -> Lent<T> {
         let size = n.next_multiple_of((n.next_power_of_two() / SIZES).max(1));
@@ -123,20 +146,20 @@ impl<T: Copy + Default> Pool<T> {
     }
 }
 
-impl<T: Copy + Default> Drop for Lent<T> {
+impl<T: Pod> Drop for Lent<T> {
     fn drop(&mut self) {
         self.pool.keep(std::mem::take(&mut self.buffer));
     }
 }
 
-impl<T: Copy + Default> Lent<T> {
+impl<T: Pod> Lent<T> {
     /// Only the first `n`.
     pub fn truncate(&mut self, n: usize) {
         self.count = self.count.min(n);
     }
 }
 
-impl<T: Copy + Default> Deref for Lent<T> {
+impl<T: Pod> Deref for Lent<T> {
     type Target = [T];
 
     #[inline(always)]
@@ -145,14 +168,14 @@ impl<T: Copy + Default> Deref for Lent<T> {
     }
 }
 
-impl<T: Copy + Default> DerefMut for Lent<T> {
+impl<T: Pod> DerefMut for Lent<T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.buffer[..self.count]
     }
 }
 
-impl<T: Copy + Default> Default for Buffer<T> {
+impl<T: Pod> Default for Buffer<T> {
     fn default() -> Self {
         Self::zeroed(0)
     }
@@ -163,14 +186,16 @@ impl<T> Deref for Buffer<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        &self.memory[self.own.clone()]
+        // SAFETY: so many numbers are there, in memory that the owner keeps where it is, and only the buffer gives it out.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
 }
 
 impl<T> DerefMut for Buffer<T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.memory[self.own.clone()]
+        // SAFETY: as above; and the buffer is borrowed for nothing else.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.count) }
     }
 }
 
@@ -179,36 +204,12 @@ pub fn zeros<T: Copy + Default>(n: usize) -> Vec<T> {
     let column = vec![T::default(); n];
     #[cfg(target_os = "linux")]
     if n * size_of::<T>() >= 2 * HUGE_PAGE_BYTES {
-        let first = own_part(column.as_ptr(), 0, HUGE_PAGE_BYTES).start;
-        let n_in_page = HUGE_PAGE_BYTES / size_of::<T>();
-        ask_for_huge_pages(column[first..].as_ptr(), (n - first) / n_in_page * n_in_page);
+        let first = (column.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES / size_of::<T>();
+        let n_bytes = (n - first) * size_of::<T>() / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+        // SAFETY: the memory is ours, and the advice changes no content. Where it is not taken, nothing is lost.
+        unsafe { libc::madvise(column[first..].as_ptr().cast_mut().cast(), n_bytes, libc::MADV_HUGEPAGE) };
     }
     column
-}
-
-/// What memory for `n` values is a multiple of.
-fn unit_of<T>(n: usize) -> usize {
-    if n * size_of::<T>() < HUGE_PAGE_BYTES { LINE_BYTES } else { HUGE_PAGE_BYTES }
-}
-
-/// Places among which `n` are sure to start at a unit and to fill whole ones.
-fn places<T>(n: usize, unit: usize) -> usize {
-    ((n * size_of::<T>()).next_multiple_of(unit) + unit) / size_of::<T>()
-}
-
-/// The `n` places from the first one on at which a unit starts.
-fn own_part<T>(memory: *const T, n: usize, unit: usize) -> Range<usize> {
-    let n_past = memory as usize % unit;
-    let start = if n_past == 0 { 0 } else { (unit - n_past) / size_of::<T>() };
-    start..start + n
-}
-
-/// For `n` values that start at a huge page, and the places after them up to the next one: see [`places`].
-#[cfg(target_os = "linux")]
-fn ask_for_huge_pages<T>(memory: *const T, n: usize) {
-    let n_bytes = (n * size_of::<T>()).next_multiple_of(HUGE_PAGE_BYTES);
-    // SAFETY: the memory is ours, and the advice changes no content. Where it is not taken, nothing is lost.
-    unsafe { libc::madvise(memory.cast_mut().cast(), n_bytes, libc::MADV_HUGEPAGE) };
 }
 
 /// Asks for the memory of a value, without waiting for it.
@@ -230,10 +231,10 @@ mod tests {
 
     #[test]
     fn buffers_of_every_size_are_zero_and_start_where_pages_or_lines_do() {
-        for n in [0, 1, 1000, 3_000_001] {
+        for n in [0, 1, 1000, 262_143, 262_144, 3_000_001] {
             let mut buffer = Buffer::<[i32; 2]>::zeroed(n);
             assert!(buffer.len() == n && buffer.iter().all(|&value| value == [0; 2]));
-            assert_eq!(buffer.as_ptr() as usize % if n > 1000 { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
+            assert_eq!(buffer.as_ptr() as usize % if n * 8 >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
             buffer.fill([1; 2]);
             assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
             assert!(zeros::<u32>(n) == vec![0; n]);

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::Pod;
+
 use crate::memory::{Lent, Pool};
 use crate::parallel;
 use crate::plan::{Plan, Row};
@@ -170,7 +172,7 @@ impl<'f, T: RowId> Output<'f, T> {
 }
 
 /// Rows of one width in another: padding is added or left out on its side.
-fn laid_out<U: Copy + Default>(
+fn laid_out<U: Pod>(
     pool: &Arc<Pool<U>>,
     old: &[U],
     n_rows: usize,

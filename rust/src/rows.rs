@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::Pod;
+
 use crate::memory::Pool;
 use crate::special::{FixedToken, Frame};
 
@@ -16,7 +18,7 @@ pub enum Side {
 }
 
 /// An element type of `input_ids`.
-pub trait RowId: Copy + Default + Send + Sync + 'static {
+pub trait RowId: Pod + Send + Sync {
     /// A vocabulary id in this type.
     fn from_id(id: u32) -> Self;
 

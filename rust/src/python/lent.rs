@@ -3,6 +3,7 @@
 
 use std::any::Any;
 
+use bytemuck::Pod;
 use numpy::ndarray::ArrayView1;
 use numpy::{Element, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
@@ -25,7 +26,7 @@ pub fn flat_array(py: Python<'_>, lent: Lent<[i32; 2]>) -> PyResult<Bound<'_, Py
     over(py, lent, <[[i32; 2]]>::as_flattened)
 }
 
-fn over<U: Copy + Default + Send + Sync + 'static, T: Element>(
+fn over<U: Pod + Send + Sync, T: Element>(
     py: Python<'_>,
     lent: Lent<U>,
     numbers: impl for<'l> Fn(&'l [U]) -> &'l [T],

@@ -2,6 +2,8 @@
 
 use super::chars::MARKER;
 use crate::engine::trie::{self, Layout, Nodes, TAIL, Tails};
+use bytemuck::{Pod, Zeroable};
+
 use crate::memory::Buffer;
 
 /// What an unknown character costs beyond the worst piece.
@@ -17,7 +19,8 @@ const LABEL_BITS: u32 = 9;
 const NO_ID: u32 = u32::MAX >> LABEL_BITS;
 
 /// A node: a quarter of a cache line, so a step costs one miss.
-#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 pub struct Unit {
     /// Where the children lie, or, with [`TAIL`], the rest of the only piece that goes on from here.
     base: u32,
