@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 STATES = ROOT / ".bench" / "states"
 RESULTS = ROOT / "benches" / "results" / "accuracy"
-SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "boundary", "max_train_chunks")
+SETTINGS = ("epochs", "learning_rate", "batch", "bf16", "state_dtype", "boundary", "max_train_chunks", "processes")
 """Options that stand in a result."""
 NAMED = {"boundary": "token", "documents": 600, "max_train_chunks": None}
 """Those that also stand in the name of its file where they are not these."""
@@ -123,7 +123,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--token-budget", type=int, default=ROW_TOKENS_TOGETHER, help="tokens with a graph at a time; more is faster")
     parser.add_argument("--batch", type=int, help="documents of a step")
     parser.add_argument("--documents", type=int, default=600, help="of a synthetic task; a fifth is judged")
-    parser.add_argument("--processes", type=int, default=1, help="folds at a time; changes no result")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="folds at a time, each on fewer threads; by joblib, which scikit-learn brings"
+    )
     return parser.parse_args()
 
 

@@ -14,7 +14,7 @@ __version__: str
 class Chunker:
     """A tokenizer with all its cutting rules. Immutable; any number of threads may use it at once."""
 
-    def __new__(cls, tokenizer_json: str, options: Mapping[str, object]) -> Chunker: ...
+    def __new__(cls, tokenizer_json: bytes, options: Mapping[str, object]) -> Chunker: ...
     @property
     def room_tokens(self) -> int: ...
     @property
@@ -34,7 +34,7 @@ class Chunker:
     def explain(self) -> str:
         """Which engine reads this tokenizer, and why."""
 
-def outline(tokenizer_json: str, tokens: Sequence[str]) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
+def outline(tokenizer_json: bytes, tokens: Sequence[str]) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
     """Give the padding of a `tokenizer.json` (id, segment, direction), and the id of the first of `tokens` that it has."""
 
 @final

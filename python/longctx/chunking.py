@@ -91,9 +91,7 @@ class Chunker:
             "pad_id": self._spec.pad_id,
             "padding_side": self._spec.padding_side,
         }
-        self._core = _core.Chunker(self._spec.definition, self._options)
-        self._layout = self._row_layout()
-        self("")  # what Rust and NumPy make at the first call of a process is made now, a millisecond that no document waits for
+        self._load()
 
     @classmethod
     def from_pretrained(cls, name: Any, **options: Any) -> Chunker:
@@ -182,8 +180,13 @@ class Chunker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._load()
+
+    def _load(self) -> None:
         self._core = _core.Chunker(self._spec.definition, self._options)
         self._layout = self._row_layout()
+        # What Rust and NumPy make at the first call of a process is made now: a millisecond that no document waits for.
+        self._batch(*self._core.rows(as_runs([])), 0, 0)
 
     def _row_layout(self) -> RowLayout:
         core, spec = self._core, self._spec

@@ -31,7 +31,7 @@ class TokenizerSpec:
     """A tokenizer as the core takes it.
 
     Attributes:
-        definition: the text of ``tokenizer.json``.
+        definition: the bytes of ``tokenizer.json``: as text, those of a large vocabulary would be decoded and encoded again.
         name: what the user gave, for messages.
         pad_id: fills rows up; 0 where the tokenizer has no padding token, and then only lengths tell padding from text.
         pad_token_type_id: fills segments up.
@@ -41,7 +41,7 @@ class TokenizerSpec:
         has_pad_token: whether ``pad_id`` is the tokenizer's own.
     """
 
-    definition: str
+    definition: bytes
     name: str
     pad_id: int = 0
     pad_token_type_id: int = 0
@@ -150,10 +150,10 @@ def _convert(name: str) -> TokenizerSpec:
         ) from error
 
 
-def _definition_of(tokenizer: Any, name: str) -> str:
+def _definition_of(tokenizer: Any, name: str) -> bytes:
     """Write a ``tokenizers.Tokenizer`` down; those with components in Python cannot be."""
     try:
-        return str(tokenizer.to_str())
+        return str(tokenizer.to_str()).encode()
     except Exception as error:  # `tokenizers` has no class of its own for this
         raise TokenizerError(
             f"{name} cannot be written as a tokenizer.json ({one_line(error)}); use components of `tokenizers` only."
@@ -176,7 +176,7 @@ def _from_transformers(tokenizer: Any) -> TokenizerSpec:
     )
 
 
-def _from_definition(definition: str, *, name: str, config: dict[str, Any], model_config: dict[str, Any]) -> TokenizerSpec:
+def _from_definition(definition: bytes, *, name: str, config: dict[str, Any], model_config: dict[str, Any]) -> TokenizerSpec:
     named = _setting(config, "pad_token", str | dict)
     named = str(named.get("content")) if isinstance(named, dict) else named
     padding, token_id = _outline(definition, _PAD_TOKENS if named is None else (named,), name)
@@ -196,7 +196,7 @@ def _from_definition(definition: str, *, name: str, config: dict[str, Any], mode
     )
 
 
-def _outline(definition: str, pad_tokens: tuple[str, ...], name: str) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
+def _outline(definition: bytes, pad_tokens: tuple[str, ...], name: str) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
     """Give the padding written into a ``tokenizer.json``, and the id of the first of these tokens that it has."""
     try:
         return _core.outline(definition, pad_tokens)
@@ -227,11 +227,11 @@ def _setting(config: dict[str, Any], key: str, kind: Any) -> Any:
     raise TokenizerError(f"{key}={value!r} in the model's configuration files is a {type(value).__name__}; mend or remove it there.")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes().decode("utf-8")  # opened as text, each line end would be looked at
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(f"{str(path)!r} cannot be read ({error}); give a readable tokenizer.json in UTF-8.") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"{str(path)!r} cannot be read ({error}); give a readable tokenizer.json.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // slices of memory that is ours, a system call and a hint about it
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -26,10 +26,10 @@ const LEAST_KEPT_BYTES: usize = 128 << 10;
 /// Of all buffers that a pool keeps.
 const MOST_KEPT_BYTES: usize = 32 << 20;
 
-/// A buffer is not used for less than this part of it, which its memory would be tied to.
-const LEAST_PART: usize = 4;
+/// A buffer is not lent for less than one part in so many of it: all of its memory stays with what it is lent for.
+const MOST_PARTS: usize = 4;
 
-/// Sizes of buffers are rounded up to one of so many between two powers of two, so that one that is let go is good for a little more, too.
+/// Sizes of buffers are rounded up to one part in so many of the next power of two, so that one that is let go is good for a little more, too.
 const SIZES: usize = 8;
 
 /// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in huge pages of its own,
@@ -59,10 +59,9 @@ unsafe impl<T: Sync> Sync for Buffer<T> {}
 impl<T: Pod> Buffer<T> {
     /// `n` zeros.
     pub fn zeroed(n: usize) -> Self {
-        let n_bytes = n * size_of::<T>();
-        let mapped = if n_bytes < HUGE_PAGE_BYTES { None } else { mapped(n_bytes) };
-        let (start, owner) = if let Some((mut memory, start)) = mapped {
-            let numbers: &mut [T] = bytemuck::cast_slice_mut(&mut memory[start..start + n_bytes]);
+        let n_bytes = n.checked_mul(size_of::<T>()).filter(|&n_bytes| n_bytes >= HUGE_PAGE_BYTES);
+        let (start, owner) = if let Some((mut memory, own)) = n_bytes.and_then(mapped) {
+            let numbers: &mut [T] = bytemuck::cast_slice_mut(&mut memory[own]);
             (NonNull::from(numbers).cast(), Owner::System { _memory: memory })
         } else {
             let mut memory = vec![T::zeroed(); n + LINE_BYTES / size_of::<T>()];
@@ -87,15 +86,15 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
-/// Memory that the system gives, and where in it so many bytes start that lie in whole huge pages; None where it gives none.
-fn mapped(n_bytes: usize) -> Option<(MmapMut, usize)> {
-    let n_bytes = n_bytes.next_multiple_of(HUGE_PAGE_BYTES);
-    let memory = MmapMut::map_anon(n_bytes + HUGE_PAGE_BYTES).ok()?;
+/// Memory that the system gives, and where in it so many bytes are, from the start of a huge page on; None where it gives none.
+fn mapped(n_bytes: usize) -> Option<(MmapMut, Range<usize>)> {
+    let n_in_pages = n_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)?;
+    let memory = MmapMut::map_anon(n_in_pages.checked_add(HUGE_PAGE_BYTES)?).ok()?;
     let start = (memory.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES;
     // Where the advice is not taken, nothing is lost.
     #[cfg(target_os = "linux")]
-    let _ = memory.advise_range(Advice::HugePage, start, n_bytes);
-    Some((memory, start))
+    let _ = memory.advise_range(Advice::HugePage, start, n_in_pages);
+    Some((memory, start..start + n_bytes))
 }
 
 /// Buffers that were let go, for those that come. Bounded: the oldest are freed.
@@ -120,13 +119,17 @@ impl<T: Pod> Pool<T> {
     /// `n` numbers, whatever they are: zeros, or what was in this memory before.
     pub fn lend(self: &Arc<Self>, n: usize) -> Lent<T> {
         let size = n.next_multiple_of((n.next_power_of_two() / SIZES).max(1));
-        Lent { buffer: self.kept(n).unwrap_or_else(|| Buffer::zeroed(size)), count: n, pool: Arc::clone(self) }
+        let mut buffer = self.kept(n).unwrap_or_else(|| Buffer::zeroed(size));
+        if cfg!(test) && n * size_of::<T>() < LEAST_KEPT_BYTES {
+            bytemuck::cast_slice_mut::<T, u8>(&mut buffer).fill(0xAA); // tests write few rows, and shall not find zeros
+        }
+        Lent { buffer, count: n, pool: Arc::clone(self) }
     }
 
     /// The smallest kept buffer that is large enough. Never waits: after a fork the lock may be held by a thread that is no more.
     fn kept(&self, n: usize) -> Option<Buffer<T>> {
         let mut kept = self.0.try_lock().ok()?;
-        let fitting = kept.iter().enumerate().filter(|(_, buffer)| (n..=LEAST_PART * n).contains(&buffer.len()));
+        let fitting = kept.iter().enumerate().filter(|(_, buffer)| (n..=n.saturating_mul(MOST_PARTS)).contains(&buffer.len()));
         let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.len())?;
         kept.remove(at)
     }
@@ -138,9 +141,8 @@ impl<T: Pod> Pool<T> {
         }
         if let Ok(mut kept) = self.0.try_lock() {
             kept.push_back(buffer);
-            let mut n_kept: usize = kept.iter().map(n_bytes).sum();
-            while n_kept > MOST_KEPT_BYTES {
-                n_kept -= kept.pop_front().as_ref().map_or(n_kept, n_bytes);
+            while kept.iter().map(n_bytes).sum::<usize>() > MOST_KEPT_BYTES {
+                kept.pop_front();
             }
         }
     }
@@ -153,6 +155,11 @@ impl<T: Pod> Drop for Lent<T> {
 }
 
 impl<T: Pod> Lent<T> {
+    /// Where the numbers start: for who owns this and nothing else.
+    pub fn as_ptr(&self) -> *mut T {
+        self.buffer.start.as_ptr()
+    }
+
     /// Only the first `n`.
     pub fn truncate(&mut self, n: usize) {
         self.count = self.count.min(n);

@@ -1,4 +1,4 @@
-//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a buffer is written once, whatever its memory holds.
+//! Writes rows: fixed tokens, chunk, fixed tokens, padding. Each element of a row is written, whatever its memory holds.
 
 use std::ops::Range;
 use std::sync::Arc;

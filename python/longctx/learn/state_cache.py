@@ -89,7 +89,7 @@ def _fingerprint(model: LongDocumentModel, chunker: Chunker, dtype: str) -> str:
     window = {**chunker.__getstate__()["_options"], "threads": None}
     encoder = model_fingerprint(model.encoder)
     computed = dtype if model.device.type == "cpu" else str(weights_dtype(dtype, model.device))
-    return fingerprint(VERSION, encoder, spec.definition, window, config.pooling, config.states, model.device.type, computed)
+    return fingerprint(VERSION, encoder, spec.definition.decode(), window, config.pooling, config.states, model.device.type, computed)
 
 
 def _known(folder: Path) -> dict[bytes, NDArray[np.float32]]:

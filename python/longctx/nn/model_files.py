@@ -151,7 +151,7 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(str(folder))
         return
     spec = find(tokenizer)
-    (folder / "tokenizer.json").write_text(spec.definition, encoding="utf-8")
+    (folder / "tokenizer.json").write_bytes(spec.definition)
     (folder / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(spec), indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -166,7 +166,7 @@ def _tokenizer_config(spec: TokenizerSpec) -> dict[str, Any]:
     if spec.model_max_tokens is not None:
         config["model_max_length"] = spec.model_max_tokens
     if spec.has_pad_token:
-        config["pad_token"] = Tokenizer.from_str(spec.definition).id_to_token(spec.pad_id)
+        config["pad_token"] = Tokenizer.from_buffer(spec.definition).id_to_token(spec.pad_id)
         config["pad_token_type_id"] = spec.pad_token_type_id
     return config
 

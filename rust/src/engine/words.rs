@@ -231,7 +231,7 @@ impl Reader {
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
-        model.expect(word);
+        model.expect(word); // most words that get here are new: its memory comes while the cache is searched
         match self.cache.find(word.as_bytes()) {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),

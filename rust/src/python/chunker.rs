@@ -71,7 +71,7 @@ pub struct Options {
 impl Chunker {
     /// Loads a tokenizer and checks the options against it.
     #[new]
-    fn new(py: Python<'_>, tokenizer_json: &str, options: Options) -> PyResult<Self> {
+    fn new(py: Python<'_>, tokenizer_json: &[u8], options: Options) -> PyResult<Self> {
         py.detach(|| Self::build(tokenizer_json, &options)).map_err(|error| to_py(py, &error))
     }
 
@@ -110,7 +110,8 @@ impl Chunker {
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
     }
 
-    fn build(tokenizer_json: &str, options: &Options) -> Result<Self> {
+    fn build(tokenizer_json: &[u8], options: &Options) -> Result<Self> {
+        let tokenizer_json = std::str::from_utf8(tokenizer_json).map_err(|error| Error::Tokenizer(error.to_string()))?;
         let Loaded { engine, post_processor, .. } = load(tokenizer_json, specials(options)?)?;
         let companion = companion(engine.as_ref(), options)?;
         let frame = Frame::new(post_processor.as_ref(), &companion)?;

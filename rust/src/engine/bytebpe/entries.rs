@@ -6,18 +6,18 @@ use crate::memory::{Buffer, prefetch};
 /// Longest word that is looked for.
 pub const LONGEST_BYTES: usize = 13;
 
-/// Bits of a word's bytes, of these and its length, and of a number.
+/// Bits of a word's bytes, of these and its length, and of an id.
 const BYTES_BITS: u32 = 8 * LONGEST_BYTES as u32;
 const WORD_BITS: u32 = BYTES_BITS + 4;
-const NUMBER_BITS: u32 = 128 - WORD_BITS;
+const ID_BITS: u32 = 128 - WORD_BITS;
 
 /// A slot without a word.
 const FREE: u128 = u128::MAX;
 
-/// The numbers of tokens by their bytes, where the token is what becomes of these bytes.
+/// The ids of tokens by their bytes, where the token is what becomes of these bytes.
 #[derive(Debug)]
 pub struct Entries {
-    /// The bytes, their number and the number of the token, from the lowest bits up; linear probing.
+    /// The bytes, their number and the id of the token, from the lowest bits up; linear probing.
     slots: Buffer<u128>,
     shift: u32,
 }
@@ -73,16 +73,16 @@ impl Entries {
         Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
     }
 
-    /// A word that is not there yet; one whose number does not fit is left out.
-    pub fn insert(&mut self, word: Word, number: u32) {
-        if number >= (1 << NUMBER_BITS) - 1 {
+    /// A word that is not there yet; one whose id does not fit is left out.
+    pub fn insert(&mut self, word: Word, id: u32) {
+        if id >= (1 << ID_BITS) - 1 {
             return;
         }
         let mut slot = self.first_slot(word);
         while self.slots[slot] != FREE {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
-        self.slots[slot] = word.0 | u128::from(number) << WORD_BITS;
+        self.slots[slot] = word.0 | u128::from(id) << WORD_BITS;
     }
 
     /// Asks for the memory where the word would be.
@@ -91,7 +91,7 @@ impl Entries {
         prefetch(&self.slots[self.first_slot(word)]);
     }
 
-    /// The token that is this word, or [`NONE`].
+    /// The id of the token that is this word, or [`NONE`].
     #[inline]
     pub fn get(&self, word: Word) -> u32 {
         let mut slot = self.first_slot(word);

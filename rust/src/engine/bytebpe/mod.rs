@@ -4,6 +4,7 @@
 
 mod block;
 mod classes;
+mod cut;
 mod entries;
 mod joined;
 mod load;

@@ -4,10 +4,11 @@
 //! goes on after one. A match depends on nothing before it, so each of the two may start wherever a match ended.
 
 use super::classes::{Class, Classes};
+use super::cut::Cut;
 use super::pattern::Pattern;
 use super::region;
 use crate::engine::words::{WINDOW_BYTES, Words};
-use crate::scan::{BLOCK_BYTES, ByteSet, Wide, masks, wide};
+use crate::scan::{ByteSet, masks, wide};
 
 /// Finds words.
 #[derive(Debug)]
@@ -15,13 +16,13 @@ pub struct Splitter {
     pub pattern: Pattern,
     pub classes: Classes,
     /// The digits of a byte's code: see [`Block`].
-    code: [ByteSet; 3],
+    pub code: [ByteSet; 3],
 }
 
 /// Bits of 64 bytes, by class. Eight classes in three masks: 0 other, 1 letter, 2 digit, 3 apostrophe, 4 space, 5 other blank, 6 line
 /// end, 7 beyond ASCII.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+pub struct Block {
     letters: u64,
     numbers: u64,
     others: u64,
@@ -35,7 +36,7 @@ struct Block {
 
 /// What a block leaves to the next one.
 #[derive(Debug, Default, Clone, Copy)]
-struct Carry {
+pub struct Carry {
     /// The classes of its last byte.
     letters: u64,
     numbers: u64,
@@ -120,22 +121,14 @@ impl Splitter {
     /// Appends the words from `open` on that end before the next character beyond ASCII, and leaves the start of the next one in `open`.
     /// True where the window ends without such a character.
     fn ascii<const GPT2: bool>(&self, text: &str, from: usize, end: usize, open: &mut usize, words: &mut Words) -> bool {
-        let Words { masks, spans, places } = words;
-        // As many as there could be words; they are made once, and copying the words costs less than making them each time.
-        let n_most = end - *open + PLACES + 1;
-        if places.len() < n_most {
-            places.resize(n_most, (0, 0));
-        }
-        places[0].0 = *open as u32;
-        let (n_words, is_ascii) = wide(Cut::<GPT2> { splitter: self, masks, text, from, end, open: *open, places });
-        spans.extend_from_slice(&places[..n_words]);
-        *open = places[n_words].0 as usize;
+        let (start, is_ascii) = wide(Cut::<GPT2> { splitter: self, text, from, end, open: *open, words });
+        *open = start;
         is_ascii
     }
 
     /// Match starts of `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
     #[inline(always)]
-    fn gpt2(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
+    pub fn gpt2(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
         let whitespace = block.whitespace();
         let runs = block.letters & !(block.letters << 1 | carry.letters)
             | block.numbers & !(block.numbers << 1 | carry.numbers)
@@ -152,7 +145,7 @@ impl Splitter {
 
     /// Match starts of the GPT-4 patterns.
     #[inline(always)]
-    fn gpt4(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
+    pub fn gpt4(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
         let before = *carry;
         // Line ends right after other characters belong to their match.
         let first_taken = block.line_ends & (block.others << 1 | before.others | before.taken_line_ends);
@@ -222,75 +215,10 @@ impl Splitter {
     }
 }
 
-/// Writes the words of a stretch of ASCII, each of which ends where the next one starts.
-struct Cut<'c, const GPT2: bool> {
-    splitter: &'c Splitter,
-    /// Of the window, which is `from..end` of the text.
-    masks: &'c [[u64; 3]],
-    text: &'c str,
-    from: usize,
-    end: usize,
-    /// Where the first word starts.
-    open: usize,
-    places: &'c mut [(u32, u32)],
-}
-
-/// Places that are written together, wanted or not: a loop over the number of words in a block would mispredict.
-const PLACES: usize = 8;
-
-impl<const GPT2: bool> Wide for Cut<'_, GPT2> {
-    /// How many words there are, and whether the window ends without a character beyond ASCII.
-    type Output = (usize, bool);
-
-    #[inline(always)]
-    fn run(self) -> (usize, bool) {
-        let Self { splitter, masks, text, from, end, open, places } = self;
-        let first = (open - from) / BLOCK_BYTES;
-        let mut kept = u64::MAX << ((open - from) % BLOCK_BYTES);
-        let mut opened = kept & kept.wrapping_neg();
-        let (mut carry, mut n_words) = (Carry::default(), 0);
-        for i in first..masks.len() {
-            let base = from + i * BLOCK_BYTES;
-            let follower = match masks.get(i + 1) {
-                Some(next) => next[2] & 1,
-                None => text.as_bytes().get(end).map_or(1, |&byte| u64::from(splitter.code[2].contains(byte))),
-            };
-            let n_valid = (end - base).min(BLOCK_BYTES);
-            let valid = u64::MAX >> (BLOCK_BYTES - n_valid);
-            let beyond = masks[i][0] & masks[i][1] & masks[i][2] & kept;
-            let inside = valid & kept & (beyond & beyond.wrapping_neg()).wrapping_sub(1);
-            let block = Block::new(&masks[i], inside, follower << (n_valid - 1));
-            let starts = if GPT2 { splitter.gpt2(text, base, &block, &mut carry) } else { splitter.gpt4(text, base, &block, &mut carry) };
-            n_words += write_starts(starts & inside & !opened, base as u32, &mut places[n_words..]);
-            if beyond != 0 {
-                return (n_words, false);
-            }
-            (kept, opened) = (u64::MAX, 0);
-        }
-        (n_words, true)
-    }
-}
-
-/// Writes where words start, in a block at `base`: each ends the word before it. Returns how many there are.
-#[inline(always)]
-fn write_starts(mut starts: u64, base: u32, mut places: &mut [(u32, u32)]) -> usize {
-    let n_starts = starts.count_ones() as usize;
-    while starts != 0 {
-        let Some(written) = places.first_chunk_mut::<{ PLACES + 1 }>() else { break };
-        for i in 0..PLACES {
-            let start = base + starts.trailing_zeros();
-            (written[i].1, written[i + 1].0) = (start, start);
-            starts &= starts.wrapping_sub(1);
-        }
-        places = &mut places[PLACES..];
-    }
-    n_starts
-}
-
 impl Block {
     /// `followed` has the last byte's bit where whitespace follows it.
     #[inline(always)]
-    fn new(&[low, middle, high]: &[u64; 3], inside: u64, followed: u64) -> Self {
+    pub fn new(&[low, middle, high]: &[u64; 3], inside: u64, followed: u64) -> Self {
         let (not_low, not_middle, not_high) = (!low, !middle, !high);
         Self {
             letters: low & not_middle & not_high & inside,

@@ -1,9 +1,9 @@
 //! The vocabulary, as it is walked: a trie whose nodes have scores, all that a step needs in one place.
 
-use super::chars::MARKER;
-use crate::engine::trie::{self, Layout, Nodes, TAIL, Tails};
 use bytemuck::{Pod, Zeroable};
 
+use super::chars::MARKER;
+use crate::engine::trie::{self, Layout, Nodes, TAIL, Tails};
 use crate::memory::Buffer;
 
 /// What an unknown character costs beyond the worst piece.
