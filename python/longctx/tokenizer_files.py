@@ -231,14 +231,14 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TokenizerError(f"{str(path)!r} cannot be read ({error}); give a readable tokenizer.json.") from error
+        raise TokenizerError(f"{str(path)!r} cannot be read ({error}); give a readable file.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        parsed = json.loads(_read(path))
+        parsed = json.loads(_read(path).decode())
     except ValueError as error:
         raise TokenizerError(f"{str(path)!r} is not JSON ({error}); mend or remove it.") from error
     return parsed if isinstance(parsed, dict) else {}

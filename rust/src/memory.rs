@@ -1,7 +1,8 @@
 //! Memory, and when it comes: large buffers in huge pages, those that were let go for those that come, and what will be read next.
 //!
-//! The first touch of a page of 4 KiB costs as much time as tokenizing several hundred bytes, and rows take three times as many bytes as their
-//! text. `NumPy` asks for its own arrays in huge pages too. But the system clears those as well: for rows that takes a fifth of the time of a call.
+//! The first touch of a page of 4 KiB costs as much time as tokenizing several hundred bytes, and rows take three times as many bytes as
+//! their text. `NumPy` asks for its own arrays in huge pages too. But the system clears those as well: for rows that takes a fifth of the
+//! time of a call.
 #![allow(unsafe_code)] // slices of memory that is ours, a system call and a hint about it
 
 use std::collections::VecDeque;
@@ -29,7 +30,8 @@ const MOST_KEPT_BYTES: usize = 32 << 20;
 /// A buffer is not lent for less than one part in so many of it: all of its memory stays with what it is lent for.
 const MOST_PARTS: usize = 4;
 
-/// Sizes of buffers are rounded up to one part in so many of the next power of two, so that one that is let go is good for a little more, too.
+/// Sizes of buffers are rounded up to one part in so many of the next power of two, so that one that is let go is good for a little more,
+/// too.
 const SIZES: usize = 8;
 
 /// Numbers in memory that is zero by nature, so that no page is touched before it is written. A large buffer lies in huge pages of its own,

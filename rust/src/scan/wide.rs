@@ -6,8 +6,8 @@ pub trait Wide {
     /// What it gives.
     type Output;
 
-    /// The work, in a function that is `#[inline(always)]`, and calls none that is not where it counts: only what is part of the caller is compiled for
-    /// its instructions.
+    /// The work, in a function that is `#[inline(always)]`, and calls none that is not where it counts: only what is part of the caller is
+    /// compiled for its instructions.
     fn run(self) -> Self::Output;
 }
 

@@ -68,7 +68,8 @@ impl<const GPT2: bool> Wide for Cut<'_, GPT2> {
     }
 }
 
-/// Writes where words start, in a block at `base`: each ends the word before it. Returns how many there are; of [`BLOCK_PLACES`] all have one.
+/// Writes where words start, in a block at `base`: each ends the word before it. Returns how many there are; [`BLOCK_PLACES`] are enough
+/// for all.
 #[inline(always)]
 fn write_starts(mut starts: u64, base: u32, mut places: &mut [(u32, u32)]) -> usize {
     let n_starts = starts.count_ones() as usize;
