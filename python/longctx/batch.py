@@ -65,7 +65,7 @@ class RowLayout:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ChunkBatch:
-    """Rows of one or more documents, as C-contiguous NumPy arrays that were moved out of Rust without a copy.
+    """Rows of one or more documents, as C-contiguous NumPy arrays that lie where Rust wrote them.
 
     Attributes:
         input_ids: int64 or int32 ``(n_rows, width)``: special tokens, chunk, special tokens, padding.
