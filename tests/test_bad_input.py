@@ -140,6 +140,9 @@ BAD_FILES: dict[str, str | bytes] = {
     "json of something else": '{"architectures": ["BertModel"]}',
     "a list": "[]",
     "null": "null",
+    "cut short in the vocabulary": built("bert_like").to_str()[:-100],
+    "invalid UTF-8 in the vocabulary": built("bert_like").to_str().encode()[:-3] + b"\xff}}}",
+    "more after the end": built("bert_like").to_str() + "x",
     "without a model": without_model(),
     "invalid UTF-8": b'{"model": "\xff\xfe"}',
     "binary": bytes(range(256)),
@@ -210,6 +213,7 @@ def test_a_broken_tokenizer_json_is_a_tokenizer_error_that_names_the_file(kind: 
     for given in (path, str(path), tmp_path):
         with pytest.raises(TokenizerError) as caught:
             Chunker(given, **SHORT)
+        assert str(given) in str(caught.value)
         assert "tokenizer.json" in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from longctx import _core
 from longctx.batch import ChunkBatch, RowArrays, RowLayout
 from longctx.coverage import CoverageTable
 from longctx.documents import as_runs, groups, is_utf8
-from longctx.errors import ConfigError
+from longctx.errors import ConfigError, TokenizerError
 from longctx.tokenizer_files import TokenizerSpec, find
 
 _STREAM_GROUP_CHARS = 8_000_000  # enough for all threads to have work; at some 20 bytes a character, well under a gigabyte
@@ -183,7 +183,10 @@ class Chunker:
         self._load()
 
     def _load(self) -> None:
-        self._core = _core.Chunker(self._spec.definition, self._options)
+        try:
+            self._core = _core.Chunker(self._spec.definition, self._options)
+        except TokenizerError as error:
+            raise TokenizerError(f"{self._spec.name}: {error}") from error
         self._layout = self._row_layout()
         # What Rust and NumPy make at the first call of a process is made now: a millisecond that no document waits for.
         self._batch(*self._core.rows(as_runs([])), 0, 0)

@@ -84,7 +84,8 @@ pub fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std:
     })
 }
 
-fn refused(error: &dyn std::fmt::Display) -> Error {
+/// The error of a definition that cannot be read, and why.
+pub fn refused(error: &dyn std::fmt::Display) -> Error {
     Error::Tokenizer(format!(
         "the tokenizer definition cannot be read: {error}. Give a tokenizer.json as Hugging Face tokenizers 0.23 writes it."
     ))

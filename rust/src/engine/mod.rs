@@ -20,7 +20,7 @@ mod words;
 
 use std::ops::Range;
 
-pub use general::GeneralEngine;
+pub use general::{GeneralEngine, refused};
 pub use outline::{Outline, Padding};
 pub use select::{Loaded, load};
 pub use tokens::Tokens;

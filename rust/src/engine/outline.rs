@@ -1,7 +1,7 @@
 //! What those who load a tokenizer want to know of its definition, beside what an engine makes of it.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::definition::Entry;
@@ -19,17 +19,14 @@ pub struct Padding {
     pub direction: Option<String>,
 }
 
-/// A definition, read only as far as it is asked.
-#[derive(Debug, Deserialize)]
-#[serde(expecting = "an object with a model")]
+/// A definition, read only as far as it is asked: up to the model, which is nearly all of it and which loading reads anyway, where what
+/// is asked stands before it.
+#[derive(Debug)]
 pub struct Outline<'d> {
-    #[serde(default)]
-    added_tokens: Option<Vec<AddedToken>>,
+    added_tokens: Vec<AddedToken>,
     /// Nothing where rows are not padded.
-    #[serde(default)]
     pub padding: Option<Padding>,
-    #[serde(borrow)]
-    model: &'d RawValue,
+    definition: &'d [u8],
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,50 +39,83 @@ impl<'d> Outline<'d> {
     /// Reads a definition.
     ///
     /// # Errors
-    /// Why it is none.
-    pub fn parse(tokenizer_json: &'d str) -> Result<Self, String> {
-        serde_json::from_str(tokenizer_json).map_err(|error| error.to_string())
+    /// Why it is none, as far as it is read.
+    pub fn parse(definition: &'d [u8]) -> Result<Self, String> {
+        let mut fields = Fields::default();
+        let result = serde_json::Deserializer::from_slice(definition).deserialize_map(&mut fields);
+        // Where reading stopped at the model, what is missed is the rest.
+        if let (Err(error), false) = (result, fields.stopped_at_model) {
+            return Err(error.to_string());
+        }
+        Ok(Self { added_tokens: fields.added_tokens, padding: fields.padding, definition })
     }
 
-    /// The first of `contents` that is a token, as its id. A list of scored pieces is not searched: there, padding is an added token.
+    /// The first of `contents` that is an added token, else the first in the vocabulary, as its id. A list of scored pieces is not searched:
+    /// there, padding is an added token.
     pub fn first_id(&self, contents: &[String]) -> Option<u32> {
-        // The whole vocabulary is read only for a content that is no added token.
-        let mut in_vocabulary = None;
-        contents.iter().enumerate().find_map(|(i, content)| {
-            let added = self.added_tokens.iter().flatten().rfind(|token| token.content == *content).map(|token| token.id);
-            added.or_else(|| in_vocabulary.get_or_insert_with(|| self.vocabulary_ids(contents))[i])
-        })
+        let id = |content: &String| self.added_tokens.iter().rfind(|token| token.content == *content).map(|token| token.id);
+        contents.iter().find_map(id).or_else(|| self.vocabulary_ids(contents)?.into_iter().flatten().next())
     }
 
-    fn vocabulary_ids(&self, contents: &[String]) -> Vec<Option<u32>> {
-        let mut deserializer = serde_json::Deserializer::from_str(self.model.get());
-        let found = deserializer.deserialize_map(Fields(contents));
-        found.ok().flatten().unwrap_or_else(|| vec![None; contents.len()])
+    fn vocabulary_ids(&self, contents: &[String]) -> Option<Vec<Option<u32>>> {
+        let WithModel { model } = serde_json::from_slice(self.definition).ok()?;
+        serde_json::Deserializer::from_str(model.vocab?.get()).deserialize_map(Ids(contents)).ok()
     }
 }
 
-/// Looks for `vocab` among the fields of a model.
-struct Fields<'c>(&'c [String]);
+/// The fields that are asked, as far as they were met.
+#[derive(Debug, Default)]
+struct Fields {
+    added_tokens: Vec<AddedToken>,
+    padding: Option<Padding>,
+    met_added_tokens: bool,
+    met_padding: bool,
+    stopped_at_model: bool,
+}
 
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Option<Vec<Option<u32>>>;
+impl<'de> Visitor<'de> for &mut Fields {
+    type Value = ();
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a model")
+        formatter.write_str("an object with a model")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let mut has_model = false;
         while let Some(Entry(name)) = fields.next_key()? {
-            if name == "vocab" {
-                let vocab: &RawValue = fields.next_value()?;
-                found = serde_json::Deserializer::from_str(vocab.get()).deserialize_map(Ids(self.0)).ok();
-            } else {
-                fields.next_value::<IgnoredAny>()?;
+            match name.as_ref() {
+                "added_tokens" => {
+                    self.added_tokens = fields.next_value::<Option<_>>()?.unwrap_or_default();
+                    self.met_added_tokens = true;
+                }
+                "padding" => {
+                    self.padding = fields.next_value()?;
+                    self.met_padding = true;
+                }
+                "model" if self.met_added_tokens && self.met_padding => {
+                    self.stopped_at_model = true;
+                    return Ok(());
+                }
+                name => {
+                    has_model |= name == "model";
+                    fields.next_value::<IgnoredAny>()?;
+                }
             }
         }
-        Ok(found)
+        if has_model { Ok(()) } else { Err(A::Error::missing_field("model")) }
     }
+}
+
+#[derive(Deserialize)]
+struct WithModel<'d> {
+    #[serde(borrow)]
+    model: Model<'d>,
+}
+
+#[derive(Deserialize)]
+struct Model<'d> {
+    #[serde(borrow)]
+    vocab: Option<&'d RawValue>,
 }
 
 /// Looks for contents in a vocabulary.
@@ -115,16 +145,27 @@ mod tests {
 
     fn first_id(json: &str, contents: &[&str]) -> Option<u32> {
         let contents: Vec<String> = contents.iter().map(|&content| content.to_owned()).collect();
-        Outline::parse(json).ok().and_then(|outline| outline.first_id(&contents))
+        Outline::parse(json.as_bytes()).ok().and_then(|outline| outline.first_id(&contents))
     }
 
     #[test]
-    fn tokens_are_found_among_added_ones_and_entries_in_the_order_of_the_question() {
+    fn tokens_are_found_among_added_ones_and_then_among_entries() {
         let json = r#"{"added_tokens":[{"id":7,"content":"[PAD]"}],"model":{"type":"BPE","vocab":{"a":1,"<pad>":2}}}"#;
         assert_eq!(first_id(json, &["[PAD]"]), Some(7));
-        assert_eq!(first_id(json, &["none", "<pad>", "[PAD]"]), Some(2));
+        assert_eq!(first_id(json, &["none", "<pad>"]), Some(2));
+        assert_eq!(first_id(json, &["none", "<pad>", "[PAD]"]), Some(7), "added tokens come first");
         assert_eq!(first_id(json, &["none"]), None);
         assert_eq!(first_id(r#"{"model":{"vocab":[["<pad>",0.0]]}}"#, &["<pad>"]), None);
-        assert!(Outline::parse(r#"{"padding":null}"#).is_err());
+        assert!(Outline::parse(br#"{"padding":null}"#).is_err());
+    }
+
+    #[test]
+    fn reading_stops_at_the_model_where_all_else_was_met() {
+        let parse =
+            |json: &'static str| Outline::parse(json.as_bytes()).map(|outline| (outline.padding.is_some(), outline.added_tokens.len()));
+        assert_eq!(parse(r#"{"added_tokens":[{"id":7,"content":"a"}],"padding":{"pad_id":1},"model":{not read"#), Ok((true, 1)));
+        assert_eq!(parse(r#"{"model":{},"padding":null,"added_tokens":null}"#), Ok((false, 0)), "in any order");
+        assert!(parse(r#"{"added_tokens":[],"model":{not read"#).is_err(), "padding may still come");
+        assert!(parse(r#"{"padding":7,"added_tokens":[],"model":{}}"#).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::plan::{Plan, RowArrays, matrix, row_arrays};
 use super::texts::{Texts, borrow, hold};
 use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
-use crate::engine::{Engine, Loaded, encode_all, load};
+use crate::engine::{Engine, Loaded, encode_all, load, refused};
 use crate::error::{Error, Result};
 use crate::output::{Offsets, RowFormat, Width};
 use crate::rows::{RowId, RowMemory, Side};
@@ -111,7 +111,7 @@ impl Chunker {
     }
 
     fn build(tokenizer_json: &[u8], options: &Options) -> Result<Self> {
-        let tokenizer_json = std::str::from_utf8(tokenizer_json).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let tokenizer_json = std::str::from_utf8(tokenizer_json).map_err(|error| refused(&error))?;
         let Loaded { engine, post_processor, .. } = load(tokenizer_json, specials(options)?)?;
         let companion = companion(engine.as_ref(), options)?;
         let frame = Frame::new(post_processor.as_ref(), &companion)?;

@@ -12,10 +12,7 @@ type Padding = (Option<u32>, u32, Option<String>);
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 pub fn outline(py: Python<'_>, tokenizer_json: &[u8], tokens: Vec<String>) -> PyResult<(Option<Padding>, Option<u32>)> {
-    let read = || {
-        let text = std::str::from_utf8(tokenizer_json).map_err(|error| error.to_string())?;
-        Outline::parse(text).map(|outline| (outline.first_id(&tokens), outline.padding))
-    };
+    let read = || Outline::parse(tokenizer_json).map(|outline| (outline.first_id(&tokens), outline.padding));
     let (id, padding) = py.detach(read).map_err(PyValueError::new_err)?;
     Ok((padding.map(|padding| (padding.pad_id, padding.pad_type_id, padding.direction)), id))
 }
