@@ -16,7 +16,7 @@ const KEY_BYTES: usize = 15;
 pub const INLINE_TOKENS: usize = 3;
 
 /// Longest word that is kept: what is longer is not seen twice.
-const LONGEST_BYTES: usize = 256;
+pub const LONGEST_BYTES: usize = 256;
 
 /// Sets of two words that a table has: 64 KiB, which lie in the second-level cache, for a few documents; a huge page for more of them;
 /// and 4 MiB for the most.

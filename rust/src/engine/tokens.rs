@@ -49,10 +49,7 @@ impl Tokens {
     /// Places for this many tokens more, to be written and then counted by [`Tokens::advance`].
     pub fn room(&mut self, n_tokens: usize) -> (&mut [u32], &mut [(u32, u32)]) {
         let n_places = self.count + n_tokens;
-        if self.ids.len() < n_places {
-            self.ids.resize(n_places, 0);
-            self.byte_spans.resize(n_places, (0, 0));
-        }
+        self.make_places(n_places, 2 * self.ids.len());
         (&mut self.ids[self.count..], &mut self.byte_spans[self.count..])
     }
 
@@ -78,13 +75,23 @@ impl Tokens {
         self.count += new_ids.len();
     }
 
+    /// Moves where all but the first `n_before` tokens stand by so many bytes.
+    pub fn shift_from(&mut self, n_before: usize, n_bytes: u32) {
+        self.byte_spans_mut()[n_before..].iter_mut().for_each(|(from, to)| (*from, *to) = (*from + n_bytes, *to + n_bytes));
+    }
+
     /// Places for `n_needed` tokens in all; where there are fewer, for `n_expected`, in memory that nothing has touched yet.
+    #[inline]
     pub fn make_places(&mut self, n_needed: usize, n_expected: usize) {
         if n_needed > self.ids.len() {
-            let n_places = n_needed.max(n_expected);
-            self.ids = longer(self.ids(), n_places);
-            self.byte_spans = longer(self.byte_spans(), n_places);
+            self.lengthen(n_needed.max(n_expected));
         }
+    }
+
+    #[cold]
+    fn lengthen(&mut self, n_places: usize) {
+        self.ids = longer(self.ids(), n_places);
+        self.byte_spans = longer(self.byte_spans(), n_places);
     }
 
     /// Appends the tokens of later parts of the same text, on several threads.

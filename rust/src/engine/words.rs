@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{Known, WordCache, inline_tokens};
+use super::cache::{Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
 use super::{Engine, Piece, Tokens};
 
@@ -203,9 +203,9 @@ impl Reader {
             let spans = std::mem::take(&mut self.words.spans);
             let mut rest = spans.as_slice();
             if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
-                self.word_tokens.clear();
-                model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, &mut self.word_tokens);
-                tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), base + start);
+                let n_before = tokens.len();
+                model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, tokens);
+                tokens.shift_from(n_before, base + start);
                 (rest, is_first) = (others, false);
             }
             for together in rest.chunks(WORDS_TOGETHER) {
@@ -231,6 +231,12 @@ impl Reader {
     /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
+        if word.len() > LONGEST_BYTES {
+            // It may be all of a text, so its tokens are written once.
+            let n_before = tokens.len();
+            model.tokenize(word, tokens);
+            return tokens.shift_from(n_before, start);
+        }
         model.expect(word); // most words that get here are new: its memory comes while the cache is searched
         match self.cache.find(word.as_bytes()) {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),

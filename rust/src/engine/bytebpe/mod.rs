@@ -83,14 +83,12 @@ impl ByteBpe {
     fn read_changed(&self, word: &str, prefix_space: bool, trimming: Trimming, tokens: &mut Tokens) {
         let Splitter { pattern, classes, .. } = &self.splitter;
         let normalized = Normalized::new(word, classes.nfc, prefix_space);
-        let mut start = 0;
+        let (mut start, mut spans) = (0, normalized.spans());
         while start < normalized.text.len() {
             let end = pattern.match_end(classes, &normalized.text, start);
-            let mut at = start;
             self.match_tokens(&normalized.text.as_bytes()[start..end], |id, length| {
-                let span = (normalized.spans[at].0, normalized.spans[at + length - 1].1);
-                tokens.push(id, trimming.span(&normalized.text.as_bytes()[at..at + length], word, span));
-                at += length;
+                let (piece, span) = spans.next(length);
+                tokens.push(id, trimming.span(piece, word, span));
             });
             start = end;
         }

@@ -67,15 +67,19 @@ pub fn next_border(classes: &Classes, text: &str, mut at: usize) -> usize {
 pub struct Normalized {
     /// The text.
     pub text: String,
-    /// For every byte of it, the characters of the word that it stands for, in bytes of the word.
-    pub spans: Vec<(u32, u32)>,
+    /// For every character of it, the characters of the word that it stands for, in bytes of the word.
+    spans: Vec<(u32, u32)>,
 }
 
 impl Normalized {
     /// What `NormalizedString` of `tokenizers` makes of the word, with its rules for what a changed character stands for: characters are
     /// used up in order, and one that is added stands for the same as the byte before it.
     pub fn new(word: &str, nfc: bool, prefix_space: bool) -> Self {
-        let mut made = Self::default();
+        let mut made = Self { text: String::with_capacity(word.len() + 1), spans: Vec::with_capacity(word.len() + 1) };
+        if prefix_space {
+            made.text.push(' ');
+            made.spans.push((0, 0)); // becomes that of the first character
+        }
         let mut rest = word.char_indices();
         let mut last_used = (0, 0);
         let mut append = |character: char, n_used: usize| {
@@ -84,18 +88,44 @@ impl Normalized {
             let span = first.unwrap_or(last_used);
             last_used = used.last().or(first).unwrap_or(last_used);
             made.text.push(character);
-            made.spans.extend(std::iter::repeat_n(span, character.len_utf8()));
+            made.spans.push(span);
         };
         if nfc {
             word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
         } else {
             word.chars().for_each(|character| append(character, 1));
         }
-        if prefix_space {
-            made.text.insert(0, ' ');
-            let first = made.spans.first().copied().unwrap_or_default();
-            made.spans.insert(0, first);
+        if prefix_space && let [space, first, ..] = made.spans.as_mut_slice() {
+            *space = *first;
         }
         made
+    }
+
+    /// What pieces of the text stand for, piece by piece from its start on.
+    pub fn spans(&self) -> Spans<'_> {
+        Spans { text: self.text.as_bytes(), at: 0, rest: &self.spans }
+    }
+}
+
+/// Spans of pieces that follow one another; a piece may end inside a character, which is then in two of them.
+#[derive(Debug)]
+pub struct Spans<'n> {
+    text: &'n [u8],
+    at: usize,
+    /// Of the characters from that of the next byte on.
+    rest: &'n [(u32, u32)],
+}
+
+impl Spans<'_> {
+    /// The span of the next piece, which has `n_bytes`, and its bytes.
+    pub fn next(&mut self, n_bytes: usize) -> (&[u8], (u32, u32)) {
+        let piece = &self.text[self.at..self.at + n_bytes];
+        self.at += n_bytes;
+        let is_start = |byte: &u8| *byte as i8 >= -0x40;
+        let n_later = piece.iter().skip(1).filter(|byte| is_start(byte)).count();
+        let span = (self.rest[0].0, self.rest[n_later].1);
+        let n_done = n_later + usize::from(self.text.get(self.at).is_some_and(is_start));
+        self.rest = &self.rest[n_done..];
+        (piece, span)
     }
 }
