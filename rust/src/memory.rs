@@ -18,6 +18,9 @@ use memmap2::MmapMut;
 /// Of a huge page, where they are of the usual size.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
+/// Buffers from this size on lie in huge pages: at most half of one is lost.
+const LEAST_HUGE_BYTES: usize = HUGE_PAGE_BYTES / 2;
+
 /// Of a cache line.
 const LINE_BYTES: usize = 64;
 
@@ -61,7 +64,7 @@ unsafe impl<T: Sync> Sync for Buffer<T> {}
 impl<T: Pod> Buffer<T> {
     /// `n` zeros.
     pub fn zeroed(n: usize) -> Self {
-        let n_bytes = n.checked_mul(size_of::<T>()).filter(|&n_bytes| n_bytes >= HUGE_PAGE_BYTES);
+        let n_bytes = n.checked_mul(size_of::<T>()).filter(|&n_bytes| n_bytes >= LEAST_HUGE_BYTES);
         let (start, owner) = if let Some((mut memory, own)) = n_bytes.and_then(mapped) {
             let numbers: &mut [T] = bytemuck::cast_slice_mut(&mut memory[own]);
             (NonNull::from(numbers).cast(), Owner::System { _memory: memory })
@@ -240,10 +243,10 @@ mod tests {
 
     #[test]
     fn buffers_of_every_size_are_zero_and_start_where_pages_or_lines_do() {
-        for n in [0, 1, 1000, 262_143, 262_144, 3_000_001] {
+        for n in [0, 1, 1000, 131_071, 131_072, 3_000_001] {
             let mut buffer = Buffer::<[i32; 2]>::zeroed(n);
             assert!(buffer.len() == n && buffer.iter().all(|&value| value == [0; 2]));
-            assert_eq!(buffer.as_ptr() as usize % if n * 8 >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
+            assert_eq!(buffer.as_ptr() as usize % if n * 8 >= LEAST_HUGE_BYTES { HUGE_PAGE_BYTES } else { LINE_BYTES }, 0);
             buffer.fill([1; 2]);
             assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
             assert!(zeros::<u32>(n) == vec![0; n]);
