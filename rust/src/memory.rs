@@ -214,14 +214,35 @@ impl<T> DerefMut for Buffer<T> {
 /// A column of zeros, or whatever the default is, in huge pages where they fit: no page is touched before it is written.
 pub fn zeros<T: Copy + Default>(n: usize) -> Vec<T> {
     let column = vec![T::default(); n];
-    #[cfg(target_os = "linux")]
-    if n * size_of::<T>() >= 2 * HUGE_PAGE_BYTES {
-        let first = (column.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES / size_of::<T>();
-        let n_bytes = (n - first) * size_of::<T>() / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-        // SAFETY: the memory is ours, and the advice changes no content. Where it is not taken, nothing is lost.
-        unsafe { libc::madvise(column[first..].as_ptr().cast_mut().cast(), n_bytes, libc::MADV_HUGEPAGE) };
-    }
+    prefer_huge_pages(&column);
     column
+}
+
+/// Room for so many more in a column, in huge pages where they fit.
+pub fn reserve<T: Copy>(column: &mut Vec<T>, n_more: usize) {
+    if column.capacity() - column.len() < n_more {
+        // The advice splits a mapping, and an allocator moves only a whole one without touching what is in it.
+        let mut longer = Vec::with_capacity(column.len() + n_more);
+        prefer_huge_pages(&longer);
+        longer.extend_from_slice(column);
+        *column = longer;
+    }
+}
+
+/// The memory of a column comes in huge pages from now on, where it is large. Where the advice is not taken, nothing is lost.
+fn prefer_huge_pages<T: Copy>(column: &Vec<T>) {
+    #[cfg(target_os = "linux")]
+    {
+        let n_bytes = column.capacity() * size_of::<T>();
+        let n_before = (column.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES;
+        let n_in_pages = n_bytes.saturating_sub(n_before) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+        if n_in_pages > 0 {
+            // SAFETY: these whole pages lie inside memory that is the column's, and the advice changes no content.
+            unsafe { libc::madvise(column.as_ptr().byte_add(n_before).cast_mut().cast(), n_in_pages, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = column;
 }
 
 /// Asks for the memory of a value, without waiting for it.
@@ -250,6 +271,9 @@ mod tests {
             buffer.fill([1; 2]);
             assert!(*Buffer::filled(n, [1; 2]) == *buffer && *Buffer::copied(&buffer) == *buffer);
             assert!(zeros::<u32>(n) == vec![0; n]);
+            let mut column = vec![7_u16; n / 2];
+            reserve(&mut column, n);
+            assert!(column == vec![7; n / 2] && column.capacity() >= n / 2 + n);
         }
     }
 

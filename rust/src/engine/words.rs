@@ -16,6 +16,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Words that are looked up together, before the tokens of the first are written: their cache misses overlap.
 const WORDS_TOGETHER: usize = 64;
 
+/// Of a token in a long word, at least: room is made for as many tokens as there are then, and is not touched where there are fewer.
+const EXPECTED_BYTES: usize = 2;
+
 /// Bytes of text a splitter should hand over at a time: its words stay in the first-level cache.
 pub const WINDOW_BYTES: usize = 4 * 1024;
 
@@ -204,6 +207,7 @@ impl Reader {
             let mut rest = spans.as_slice();
             if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
                 let n_before = tokens.len();
+                tokens.make_places(n_before + (end - start) as usize / EXPECTED_BYTES, 0);
                 model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, tokens);
                 tokens.shift_from(n_before, base + start);
                 (rest, is_first) = (others, false);
@@ -234,6 +238,7 @@ impl Reader {
         if word.len() > LONGEST_BYTES {
             // It may be all of a text, so its tokens are written once.
             let n_before = tokens.len();
+            tokens.make_places(n_before + word.len() / EXPECTED_BYTES, 0);
             model.tokenize(word, tokens);
             return tokens.shift_from(n_before, start);
         }

@@ -1,13 +1,19 @@
 //! Segments a text of any length that comes character by character, in bounded memory: what all paths share is final.
 
 use std::cell::Cell;
+use std::ops::Range;
 
+use super::chars::MARKER;
 use super::pieces::Pieces;
 use super::viterbi::{End, NO_END, ORIGIN};
 use crate::engine::Tokens;
+use crate::memory;
 
 /// Bytes that are held before the first attempt to find what all paths share.
 const WINDOW_BYTES: usize = 4 * 1024;
+
+/// Bytes that may be held beyond that: the last character is pushed whole, and there is one end more than bytes.
+const MOST_OVER_BYTES: usize = 4;
 
 /// Capacity that a thread keeps for its next text.
 const KEPT_BYTES: usize = 4 * WINDOW_BYTES;
@@ -28,17 +34,44 @@ pub struct Lattice<'p, 't> {
     /// Bytes held before the next attempt.
     patience: usize,
     unknown: Option<Unknown>,
+    plain: Option<PlainText>,
+}
+
+/// Where the bytes of a plain text come from, which need no list.
+#[derive(Debug)]
+struct PlainText {
+    /// Of the marker before it, which stands for `marked`.
+    n_marker_bytes: usize,
+    marked: (u32, u32),
+    /// Of its first byte after the marker.
+    start: usize,
+    /// Bytes that are final and no longer held.
+    n_gone: usize,
+}
+
+impl PlainText {
+    /// Where a piece stands that takes some of the bytes that are held, on character boundaries.
+    fn span(&self, piece: Range<usize>) -> (u32, u32) {
+        let place = |at: usize, in_marker: u32| match (self.n_gone + at).checked_sub(self.n_marker_bytes) {
+            Some(at) => (self.start + at) as u32,
+            None => in_marker,
+        };
+        // A piece that ends with the marker ends where that does.
+        let end = if self.n_gone + piece.end == self.n_marker_bytes { self.marked.1 } else { place(piece.end, self.marked.1) };
+        (place(piece.start, self.marked.0), end)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Memory {
     /// Not final yet.
     text: Vec<u8>,
-    /// Where each byte of it came from.
+    /// Where each byte of it came from; of no byte where the text is plain.
     spans: Vec<(u32, u32)>,
     /// One for each byte and one more.
     ends: Vec<End>,
-    path: Vec<(usize, usize, u32)>,
+    /// Where the pieces of the best path end, last first.
+    path: Vec<u32>,
 }
 
 impl Drop for Lattice<'_, '_> {
@@ -64,7 +97,7 @@ impl<'p, 't> Lattice<'p, 't> {
         memory.spans.clear();
         memory.ends.clear();
         memory.ends.push(ORIGIN);
-        Self { pieces, tokens, memory, at: 0, patience: WINDOW_BYTES, unknown: None }
+        Self { pieces, tokens, memory, at: 0, patience: WINDOW_BYTES, unknown: None, plain: None }
     }
 
     /// One character more.
@@ -81,27 +114,23 @@ impl<'p, 't> Lattice<'p, 't> {
         }
     }
 
-    /// All characters of a text that comes from byte `start` on.
-    pub fn push_all(&mut self, text: &str, start: u32) {
+    /// A whole text whose characters stay what they are, from byte `start` of the word on; before it a marker that stands for `marked`.
+    pub fn read_plain(&mut self, marked: Option<(u32, u32)>, text: &str, start: u32) {
+        let n_marker_bytes = marked.map_or(0, |_| MARKER.len_utf8());
+        self.plain = Some(PlainText { n_marker_bytes, marked: marked.unwrap_or_default(), start: start as usize, n_gone: 0 });
+        self.memory.text.extend(MARKER.encode_utf8(&mut [0; 4]).as_bytes().iter().take(n_marker_bytes));
         let mut rest = text;
         while !rest.is_empty() {
             let n_bytes = rest.ceil_char_boundary(self.patience.saturating_sub(self.memory.text.len()).max(1));
             let (part, others) = rest.split_at(n_bytes);
-            let at = start + (text.len() - rest.len()) as u32;
             self.memory.text.extend_from_slice(part.as_bytes());
-            if part.is_ascii() {
-                self.memory.spans.extend((at..).take(n_bytes).map(|at| (at, at + 1)));
-            } else {
-                self.memory.spans.extend(part.char_indices().flat_map(|(i, character)| {
-                    let (start, n_bytes) = (at + i as u32, character.len_utf8());
-                    std::iter::repeat_n((start, start + n_bytes as u32), n_bytes)
-                }));
-            }
             if self.memory.text.len() >= self.patience {
                 self.settle();
             }
             rest = others;
         }
+        self.end();
+        self.plain = None;
     }
 
     /// The text ends here; another may begin.
@@ -128,15 +157,31 @@ impl<'p, 't> Lattice<'p, 't> {
     fn settle(&mut self) {
         self.extend_to(self.memory.text.len().saturating_sub(self.pieces.longest_bytes()));
         let shared = self.shared();
-        self.write(shared);
-        self.memory.text.drain(..shared);
-        self.memory.spans.drain(..shared);
-        self.memory.ends.drain(..shared);
-        for end in &mut self.memory.ends {
-            end.shift(shared);
+        if shared > 0 {
+            self.write(shared);
+            self.forget(shared);
         }
-        self.at -= shared;
         self.patience = WINDOW_BYTES.max(2 * self.memory.text.len());
+        let n_more = self.patience + MOST_OVER_BYTES - self.memory.text.len();
+        memory::reserve(&mut self.memory.text, n_more);
+        if self.plain.is_none() {
+            memory::reserve(&mut self.memory.spans, n_more);
+        }
+        memory::reserve(&mut self.memory.ends, n_more);
+    }
+
+    /// Lets go of the first bytes, whose tokens are written.
+    fn forget(&mut self, n_bytes: usize) {
+        self.memory.text.drain(..n_bytes);
+        match &mut self.plain {
+            Some(plain) => plain.n_gone += n_bytes,
+            None => drop(self.memory.spans.drain(..n_bytes)),
+        }
+        self.memory.ends.drain(..n_bytes);
+        for end in &mut self.memory.ends {
+            end.shift(n_bytes);
+        }
+        self.at -= n_bytes;
     }
 
     /// The last byte through which every path goes that may still be the best.
@@ -161,13 +206,18 @@ impl<'p, 't> Lattice<'p, 't> {
 
     /// Writes the tokens of the best path to byte `end`.
     fn write(&mut self, mut end: usize) {
-        self.memory.path.clear();
+        let mut path = std::mem::take(&mut self.memory.path);
         while let Some(start) = self.memory.ends[end].start() {
-            self.memory.path.push((start, end, self.memory.ends[end].id()));
+            path.push(end as u32);
             end = start;
         }
-        for (start, end, id) in std::mem::take(&mut self.memory.path).into_iter().rev() {
-            let span = (self.memory.spans[start].0, self.memory.spans[end - 1].1);
+        let mut start = end;
+        while let Some(end) = path.pop() {
+            let (end, id) = (end as usize, self.memory.ends[end as usize].id());
+            let span = match &self.plain {
+                Some(plain) => plain.span(start..end),
+                None => (self.memory.spans[start].0, self.memory.spans[end - 1].1),
+            };
             if self.pieces.is_unknown(id) {
                 let unknown = self.unknown.get_or_insert(Unknown { span, text: Vec::new() });
                 unknown.span.1 = span.1;
@@ -178,7 +228,9 @@ impl<'p, 't> Lattice<'p, 't> {
                 self.write_unknown();
                 self.tokens.push(id, span);
             }
+            start = end;
         }
+        self.memory.path = path;
     }
 
     fn write_unknown(&mut self) {

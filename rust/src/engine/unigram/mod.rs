@@ -99,12 +99,8 @@ impl Unigram {
     }
 
     fn read_long(&self, word: &str, plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
-        let mut lattice = Lattice::new(&self.pieces, tokens);
-        if plain.n_blanks > 0 || is_marked {
-            lattice.push(MARKER, (0, plain.n_first as u32));
-        }
-        lattice.push_all(&word[plain.n_blanks..], plain.n_blanks as u32);
-        lattice.end();
+        let marked = (plain.n_blanks > 0 || is_marked).then_some((0, plain.n_first as u32));
+        Lattice::new(&self.pieces, tokens).read_plain(marked, &word[plain.n_blanks..], plain.n_blanks as u32);
     }
 
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
