@@ -51,8 +51,8 @@ def write(unit: str, n_bytes: int, path: Path) -> None:
 def wake_memory() -> None:
     """Touch as much memory as a measurement takes, in huge pages, and free it.
 
-    Hosts of virtual machines may take memory back that is free for some seconds. The next touch of it takes 2.5 s for each GB then, thirteen
-    times as long as the system's clearing, and that would be most of what is measured here.
+    Hosts of virtual machines may take memory back that is free for some seconds. The next touch of it takes 2.5 s for each GB then,
+    thirteen times as long as the system's clearing, and that would be most of what is measured here.
     """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return
@@ -62,17 +62,30 @@ def wake_memory() -> None:
             memory[at] = 1
 
 
+def measured(peer: str, tokenizer: str, path: Path, settings: Settings) -> dict[str, Any]:
+    """Give the answer of median speed of as many processes as there are rounds."""
+    answers = []
+    for _ in range(settings.n_rounds):
+        wake_memory()
+        answers.append(ask(peer, tokenizer, path, settings))
+        if "refused" in answers[-1]:
+            return answers[-1]
+    return sorted(answers, key=lambda answer: mb_per_s(answer, "cold"))[len(answers) // 2]
+
+
 def line(kind: str, answer: dict[str, Any], plain: dict[str, Any]) -> str:
     if "refused" in answer:
         return f"{kind:22} {answer['refused']}"
     own = mb_per_s(answer, "cold")
+    system = f"{answer['system']['cold'] / answer['processor']['cold']:3.0%} of it in the system"
     memory = answer["memory"]
     peak = f"peak {memory['peak'] / 1e6:6.0f} MB, {memory['before'] / 1e6:4.0f} before" if memory["peak"] else ""
     if "refused" in plain:
-        return f"{kind:22} {own:7.1f} MB/s   plain: {plain['refused']}   {peak}"
+        return f"{kind:22} {own:7.1f} MB/s, {system}   plain: {plain['refused']}   {peak}"
     usual = mb_per_s(plain, "cold")
     bound = min(LEAST_MB_PER_S, usual / MOST_TIMES_SLOWER)
-    return f"{kind:22} {own:7.1f} MB/s   {own / usual:5.2f} of plain text   {peak}   {'ok' if own >= bound else 'SLOW'}"
+    verdict = "ok" if own >= bound else "SLOW"
+    return f"{kind:22} {own:7.1f} MB/s, {system}   {own / usual:5.2f} of plain text   {peak}   {verdict}"
 
 
 def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: int | None) -> list[dict[str, Any]]:
@@ -83,11 +96,9 @@ def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: 
         n_bytes = (megabytes or hostile.megabytes) * 1_000_000
         if n_bytes not in plain:
             write_long_document(path, n_bytes)
-            wake_memory()
-            plain[n_bytes] = ask(peer, tokenizer, path, settings)
+            plain[n_bytes] = measured(peer, tokenizer, path, settings)
         write(hostile.unit(), n_bytes, path)
-        wake_memory()
-        answer = ask(peer, tokenizer, path, settings)
+        answer = measured(peer, tokenizer, path, settings)
         print(line(kind, answer, plain[n_bytes]), flush=True)
         found.append({"peer": peer, "tokenizer": tokenizer, "kind": kind, "answer": answer, "plain": plain[n_bytes]})
     return found

@@ -21,17 +21,19 @@ from speed.peers import PEERS, Peer
 
 
 class Clock:
-    """Seconds of named steps: on the wall, and of processor time over all threads of the process."""
+    """Seconds of named steps: on the wall, and of processor time over all threads of the process; of that, what the system took."""
 
     def __init__(self) -> None:
         self.wall: dict[str, float] = {}
         self.processor: dict[str, float] = {}
+        self.system: dict[str, float] = {}
 
     def time(self, step: str, call: Callable[[], Any]) -> Any:
         """Call, and note how long it took under ``step``."""
         gc.collect()  # what earlier steps left behind is theirs
-        wall, processor = time.perf_counter(), time.process_time()
+        wall, processor, system = time.perf_counter(), time.process_time(), os.times().system
         result = call()
+        self.system[step] = os.times().system - system
         self.processor[step] = time.process_time() - processor
         self.wall[step] = time.perf_counter() - wall
         return result
@@ -77,6 +79,7 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
     return {
         "wall": {step: round(seconds, 6) for step, seconds in clock.wall.items()},
         "processor": {step: round(seconds, 6) for step, seconds in clock.processor.items()},
+        "system": {step: round(seconds, 6) for step, seconds in clock.system.items()},
         "amounts": amounts,
         "bytes": {phase: sum(len(document.encode()) for document in texts[phase]) for phase in job["phases"]},
         "memory": {"before": before, "peak": resident_bytes("VmHWM")},

@@ -11,6 +11,7 @@
 //! characters is the same either way: the character before them may join them, but an ASCII one that does stays of its class.
 
 use unicode_normalization_alignments::UnicodeNormalization;
+use unicode_normalization_alignments::char::{canonical_combining_class, compose, decompose_canonical};
 
 use super::classes::{Class, Classes};
 use super::pattern::Pattern;
@@ -62,6 +63,28 @@ pub fn next_border(classes: &Classes, text: &str, mut at: usize) -> usize {
     at
 }
 
+/// Is a text one that NFC surely leaves as it is? Composing holds all marks after one letter in memory, several times; this holds nothing.
+///
+/// No character has parts, marks stand in the order of their classes, and none is composed with the character that they belong to: where a
+/// mark of the same class stands between the two, it never is.
+fn is_composed(text: &str) -> bool {
+    let (mut base, mut before, mut last_class) = (None, None, 0);
+    text.chars().all(|character| {
+        if before == Some(character) && last_class > 0 {
+            return true; // a mark once more
+        }
+        let class = canonical_combining_class(character);
+        let mut has_parts = false;
+        decompose_canonical(character, |part| has_parts |= part != character);
+        let is_in_order = class == 0 || class >= last_class;
+        let is_beside = last_class == 0 || class > last_class;
+        let is_joined = is_beside && base.is_some_and(|base| compose(base, character).is_some());
+        base = if class == 0 { Some(character) } else { base };
+        (before, last_class) = (Some(character), class);
+        !has_parts && is_in_order && !is_joined
+    })
+}
+
 /// A word as the expression and the model see it.
 #[derive(Debug, Default)]
 pub struct Normalized {
@@ -90,7 +113,7 @@ impl Normalized {
             made.text.push(character);
             made.spans.push(span);
         };
-        if nfc {
+        if nfc && !is_composed(word) {
             word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
         } else {
             word.chars().for_each(|character| append(character, 1));
@@ -127,5 +150,28 @@ impl Spans<'_> {
         let n_done = n_later + usize::from(self.text.get(self.at).is_some_and(is_start));
         self.rest = &self.rest[n_done..];
         (piece, span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_as_composed_is_what_composition_leaves_alone() {
+        // Letters, marks of three classes, characters with parts, marks that are letters of their own, Hangul.
+        let characters: Vec<char> =
+            "aeq \u{301}\u{300}\u{323}\u{327}\u{345}\u{e9}\u{1ea1}\u{212b}\u{340}\u{9c7}\u{9be}\u{1100}\u{1161}\u{11a8}\u{ac00}"
+                .chars()
+                .collect();
+        let (n, mut n_composed) = (characters.len(), 0);
+        for i in 0..n.pow(4) {
+            let text: String = [i, i / n, i / n / n, i / n / n / n].into_iter().map(|i| characters[i % n]).collect();
+            let is_same = text.chars().nfc().map(|(character, _)| character).eq(text.chars());
+            assert!(is_same || !is_composed(&text), "{text:?}");
+            n_composed += usize::from(is_composed(&text));
+        }
+        assert!(n_composed > 9_usize.pow(4) / 2, "{n_composed}");
+        assert!(is_composed("\u{301}\u{301}") && is_composed("q\u{327}\u{301}\u{301}") && !is_composed("q\u{301}\u{327}"));
     }
 }
