@@ -24,7 +24,7 @@ pub const UNUSED: u32 = u32::MAX;
 const STEP_BYTES: usize = if cfg!(test) { 20 } else { 256 };
 
 /// Tokens that end so near the end of a block are not settled: what follows would change them.
-const UNSETTLED_BYTES: usize = if cfg!(test) { 1 } else { 48 };
+const UNSETTLED_BYTES: usize = if cfg!(test) { 1 } else { 16 };
 
 /// Blocks of a word that are remembered.
 const KNOWN_BLOCKS: usize = 8;
