@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import string
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
@@ -111,6 +113,28 @@ def test_a_whole_chapter_in_one_row_equals_tokenizers(name: str, real_tokenizer:
     text = "\r\n".join(stress_texts(data_folder)[-3:])
     batch = Chunker(real_tokenizer(name), max_tokens=100_000, overlap_tokens=0, offsets=True)(text)
     assert_rows_equal(batch, [[oracle.plain(real_tokenizer(name)).encode(text)]], [text])
+
+
+def long_words() -> list[str]:
+    """Words longer than what engines hold or remember at a time: without order, of one thing over and over, of marks, of many scripts."""
+    draw = random.Random(4)
+    han = [chr(draw.randrange(0x4E00, 0x9FA6)) for _ in range(300)]
+    marks = list("a\u00e9q\u1ea1\u212b\uac00\u1100\u1161\u11a8\u0301\u0300\u0323\u0327\u0345")
+    all_kinds = [*string.ascii_letters, *han, *marks, *"\u2581\uff10\u2167\ufb01-=."]
+    words = [
+        "".join(draw.choices(alphabet, k=n)) for alphabet in (string.ascii_lowercase, han, marks, all_kinds) for n in (257, 4097, 9000)
+    ]
+    periods = ["a", "=", "\u4e2d", "\u0301", "\u200d", "e\u0301", "".join(draw.choices(string.ascii_lowercase, k=37))]
+    return [*words, *(period * (9000 // len(period)) for period in periods)]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_words_of_any_length_equal_tokenizers(name: str, real_tokenizer: Load) -> None:
+    words = long_words()
+    texts = [*words, *(f"{one} {other}, and {one}" for one, other in pairwise(words))]
+    chunker = Chunker(real_tokenizer(name), max_tokens=100_000, overlap_tokens=0, offsets=True)
+    reference = oracle.plain(real_tokenizer(name))
+    assert_rows_equal(chunker(texts), [[reference.encode(text)] for text in texts], texts)
 
 
 @pytest.mark.parametrize("name", ["bert-base-cased", "gpt2", "llama2", "modernbert-base"])
