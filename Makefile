@@ -18,8 +18,8 @@ MATURIN := maturin>=1.16,<2
 # tests that need them are then skipped, with the reason.
 EXTRAS ?= minilm,openvino,train
 
-# More for pytest: `make test PYTEST_OPTIONS='--numprocesses 2 --dist loadfile'` runs it on two processes.
-PYTEST_OPTIONS ?=
+# Two processes halve the time of the tests; a file's tests share what they load. `make test PYTEST_OPTIONS=` runs one.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
 
 # The environment of the repository and no other: maturin refuses to choose between two.
 VENV_ENV := env -u CONDA_PREFIX -u PYTHONHOME VIRTUAL_ENV="$(CURDIR)/.venv"

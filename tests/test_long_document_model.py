@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import longctx
 from longctx import LongDocumentModel
-from longctx.errors import ConfigError, ModelError, ModelLoadError
+from longctx.errors import ConfigError, ModelError, ModelLoadError, TokenizerError
 from longctx.inference.backends.base import read_facts
 from longctx.learn.encoded import encode_documents
 from longctx.nn.aggregators import AGGREGATORS, LearnedAggregator
@@ -135,6 +135,15 @@ def test_a_tokenizer_of_tokenizers_is_saved_with_its_padding(encoders: Callable[
     model.save_pretrained(tmp_path)
     assert longctx.Chunker(str(tmp_path)).pad_id == model.chunker().pad_id
     np.testing.assert_allclose(probabilities(str(tmp_path), DOCUMENTS), probabilities(model, DOCUMENTS), atol=1e-6)
+
+
+def test_a_tokenizer_with_a_broken_vocabulary_is_told_before_it_is_saved(encoders: Callable[[str], Path], tmp_path: Path):
+    definition = (encoders("Bert") / "tokenizer.json").read_text("utf-8")
+    (tmp_path / "tokenizer.json").write_text(definition[: definition.rindex(":")], "utf-8")
+    model = LongDocumentModel.from_encoder(encoders("Bert"), labels=LABELS, tokenizer=str(tmp_path), max_tokens=16)
+    with pytest.raises(TokenizerError, match="cannot be read"):
+        model.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out" / "tokenizer.json").exists()
 
 
 def test_chunks_say_what_they_would_alone_and_leaving_one_out_is_exact(make: Make):

@@ -6,6 +6,7 @@ import json
 import mmap
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,19 @@ from speed.report import mb_per_s
 from speed.runs import Settings, ask
 
 LEAST_MB_PER_S, MOST_TIMES_SLOWER = 20, 3  # the promise: one or the other
-TAKEN_BYTES = 3 << 30  # more than longctx takes for the worst of these texts
+TAKEN_BYTES = 60  # for each byte of a text: more than longctx takes for the worst of these
 FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}\N{ZERO WIDTH JOINER}\N{BOY}"
 
 
 def letters() -> str:
     """Make a million letters without order, so that neither a cache nor a repeated merge helps."""
     return "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=1_000_000))
+
+
+def long_words() -> str:
+    """Make words of 300 letters without order, each longer than a word cache keeps."""
+    all_letters = letters()
+    return " ".join(all_letters[i : i + 300] for i in range(0, len(all_letters), 300)) + " "
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class Hostile:
 KINDS = {
     "one word": Hostile(50, letters),
     "one letter": Hostile(50, lambda: "a"),
+    "long words": Hostile(50, long_words),
     "combining marks": Hostile(10, lambda: "\N{COMBINING ACUTE ACCENT}"),
     "spaces": Hostile(10, lambda: " "),
     "joiners": Hostile(10, lambda: "\N{ZERO WIDTH JOINER}"),
@@ -48,25 +56,27 @@ def write(unit: str, n_bytes: int, path: Path) -> None:
     path.write_text(json.dumps({"cold": [text.decode("utf-8", errors="ignore")]}), "utf-8")
 
 
-def wake_memory() -> None:
-    """Touch as much memory as a measurement takes, in huge pages, and free it.
+def wake_memory(n_text_bytes: int) -> None:
+    """Touch as much memory as reading such a text takes, in huge pages, and free it.
 
     Hosts of virtual machines may take memory back that is free for some seconds. The next touch of it takes 2.5 s for each GB then,
     thirteen times as long as the system's clearing, and that would be most of what is measured here.
     """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return
-    with mmap.mmap(-1, TAKEN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        for at in range(0, TAKEN_BYTES, mmap.PAGESIZE):
+    n_bytes = TAKEN_BYTES * n_text_bytes
+    with mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        with suppress(OSError):  # a system without huge pages; then others are touched
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, n_bytes, mmap.PAGESIZE):
             memory[at] = 1
 
 
-def measured(peer: str, tokenizer: str, path: Path, settings: Settings) -> dict[str, Any]:
+def measured(peer: str, tokenizer: str, path: Path, n_bytes: int, settings: Settings) -> dict[str, Any]:
     """Give the answer of median speed of as many processes as there are rounds."""
     answers = []
     for _ in range(settings.n_rounds):
-        wake_memory()
+        wake_memory(n_bytes)
         answers.append(ask(peer, tokenizer, path, settings))
         if "refused" in answers[-1]:
             return answers[-1]
@@ -96,9 +106,9 @@ def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: 
         n_bytes = (megabytes or hostile.megabytes) * 1_000_000
         if n_bytes not in plain:
             write_long_document(path, n_bytes)
-            plain[n_bytes] = measured(peer, tokenizer, path, settings)
+            plain[n_bytes] = measured(peer, tokenizer, path, n_bytes, settings)
         write(hostile.unit(), n_bytes, path)
-        answer = measured(peer, tokenizer, path, settings)
+        answer = measured(peer, tokenizer, path, n_bytes, settings)
         print(line(kind, answer, plain[n_bytes]), flush=True)
         found.append({"peer": peer, "tokenizer": tokenizer, "kind": kind, "answer": answer, "plain": plain[n_bytes]})
     return found

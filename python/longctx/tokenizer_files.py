@@ -55,7 +55,7 @@ def find(tokenizer: Any) -> TokenizerSpec:
     """Read a tokenizer from a hub id, folder, ``tokenizer.json``, ``tokenizers.Tokenizer`` or transformers tokenizer.
 
     Raises:
-        TokenizerError: there is none, or it has no ``tokenizer.json`` form.
+        TokenizerError: there is none, or it has no ``tokenizer.json`` form. What is wrong inside its model is found by who loads it.
     """
     if isinstance(tokenizer, TokenizerSpec):
         return tokenizer
@@ -197,7 +197,10 @@ def _from_definition(definition: bytes, *, name: str, config: dict[str, Any], mo
 
 
 def _outline(definition: bytes, pad_tokens: tuple[str, ...], name: str) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
-    """Give the padding written into a ``tokenizer.json``, and the id of the first of these tokens that it has."""
+    """Give the padding written into a ``tokenizer.json``, and the id of a padding token.
+
+    Of these tokens it is the first that is an added token, or else the first in the vocabulary.
+    """
     try:
         return _core.outline(definition, pad_tokens)
     except ValueError as error:

@@ -18,7 +18,7 @@ use memmap2::MmapMut;
 /// Of a huge page, where they are of the usual size.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Buffers from this size on lie in huge pages: at most half of one is lost.
+/// Buffers from this size on lie in huge pages.
 const LEAST_HUGE_BYTES: usize = HUGE_PAGE_BYTES / 2;
 
 /// Of a cache line.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_file, save_model
 
-from longctx.errors import ModelLoadError, one_line
+from longctx.errors import ModelLoadError, TokenizerError, one_line
 from longctx.nn.adapters import lora_layers, merge_lora
 from longctx.nn.config import MODEL_TYPE, LongDocumentConfig
 from longctx.nn.embedding import hub_file
@@ -151,8 +151,9 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(str(folder))
         return
     spec = find(tokenizer)
+    config = json.dumps(_tokenizer_config(spec), indent=2, ensure_ascii=False)
     (folder / "tokenizer.json").write_bytes(spec.definition)
-    (folder / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(spec), indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(config, encoding="utf-8")
 
 
 def _tokenizer_config(spec: TokenizerSpec) -> dict[str, Any]:
@@ -166,7 +167,11 @@ def _tokenizer_config(spec: TokenizerSpec) -> dict[str, Any]:
     if spec.model_max_tokens is not None:
         config["model_max_length"] = spec.model_max_tokens
     if spec.has_pad_token:
-        config["pad_token"] = Tokenizer.from_buffer(spec.definition).id_to_token(spec.pad_id)
+        try:
+            tokenizer = Tokenizer.from_buffer(spec.definition)
+        except Exception as error:  # all that it raises
+            raise TokenizerError(f"{spec.name}: the tokenizer definition cannot be read ({one_line(error)}).") from error
+        config["pad_token"] = tokenizer.id_to_token(spec.pad_id)
         config["pad_token_type_id"] = spec.pad_token_type_id
     return config
 

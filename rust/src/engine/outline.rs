@@ -20,7 +20,7 @@ pub struct Padding {
 }
 
 /// A definition, read only as far as it is asked: up to the model, which is nearly all of it and which loading reads anyway, where what
-/// is asked stands before it.
+/// is asked stands before it; the same once more after it is not seen.
 #[derive(Debug)]
 pub struct Outline<'d> {
     added_tokens: Vec<AddedToken>,

@@ -5,6 +5,10 @@ use std::ops::Range;
 use crate::memory::zeros;
 use crate::parallel;
 
+/// Bytes that a token of a long word is expected to have. Where tokens have more, places that were made are not touched; where they have
+/// fewer, more are made.
+pub const TOKEN_BYTES: usize = 2;
+
 /// The tokens of a text, without special tokens, as two columns of equal length.
 ///
 /// The columns are longer than what is in them: room that was made stays, so that the next text finds memory that is in use already.
@@ -182,6 +186,27 @@ mod tests {
                 assert_eq!(tokens.len(), 10);
             }
         }
+    }
+
+    #[test]
+    fn places_are_made_seldom_whatever_is_asked_for() {
+        for (n_asked, n_written) in [(300, 1), (300, 299), (1, 1), (2, 0), (3, 2)] {
+            let (mut tokens, mut n_lengthened) = (Tokens::default(), 0);
+            for i in 0..20_000 {
+                let n_places = tokens.ids.len();
+                tokens.room(n_asked);
+                (0..n_written).for_each(|_| tokens.push(i, (0, 1)));
+                n_lengthened += usize::from(tokens.ids.len() > n_places);
+            }
+            assert!(tokens.len() == 20_000 * n_written && n_lengthened < 26, "{n_asked} {n_written}: {n_lengthened}");
+        }
+    }
+
+    #[test]
+    fn later_tokens_alone_are_moved() {
+        let mut tokens: Tokens = [(7, (0, 1)), (8, (0, 2)), (9, (2, 3))].into_iter().collect();
+        tokens.shift_from(1, 10);
+        assert_eq!(tokens.byte_spans(), [(0, 1), (10, 12), (12, 13)]);
     }
 
     #[test]

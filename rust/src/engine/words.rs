@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use super::added::{AddedTokens, Section};
 use super::cache::{Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
+use super::tokens::TOKEN_BYTES;
 use super::{Engine, Piece, Tokens};
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
@@ -15,9 +16,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Words that are looked up together, before the tokens of the first are written: their cache misses overlap.
 const WORDS_TOGETHER: usize = 64;
-
-/// Of a token in a long word, at least: room is made for as many tokens as there are then, and is not touched where there are fewer.
-const EXPECTED_BYTES: usize = 2;
 
 /// Bytes of text a splitter should hand over at a time: its words stay in the first-level cache.
 pub const WINDOW_BYTES: usize = 4 * 1024;
@@ -207,7 +205,7 @@ impl Reader {
             let mut rest = spans.as_slice();
             if let (true, Some((&(start, end), others))) = (is_first, rest.split_first()) {
                 let n_before = tokens.len();
-                tokens.make_places(n_before + (end - start) as usize / EXPECTED_BYTES, 0);
+                tokens.room((end - start) as usize / TOKEN_BYTES);
                 model.tokenize_first(&stretch.text[start as usize..end as usize], stretch.before, tokens);
                 tokens.shift_from(n_before, base + start);
                 (rest, is_first) = (others, false);
@@ -232,13 +230,14 @@ impl Reader {
         }
     }
 
-    /// Appends the tokens of a word that is not beside its key. Looks it up again: it may have been read, or forgotten, since.
+    /// Appends the tokens of a word that is not beside its key. Looks a word that is no longer than the cache takes up again: it may have
+    /// been read, or forgotten, since.
     #[inline(never)]
     fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
         if word.len() > LONGEST_BYTES {
-            // It may be all of a text, so its tokens are written once.
+            // No cache keeps it, and it may be all of a text: its tokens go where they belong at once.
             let n_before = tokens.len();
-            tokens.make_places(n_before + word.len() / EXPECTED_BYTES, 0);
+            tokens.room(word.len() / TOKEN_BYTES);
             model.tokenize(word, tokens);
             return tokens.shift_from(n_before, start);
         }

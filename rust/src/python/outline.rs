@@ -8,7 +8,8 @@ use crate::engine::Outline;
 /// Padding written into a definition: id, segment and direction.
 type Padding = (Option<u32>, u32, Option<String>);
 
-/// The padding of a `tokenizer.json`, and the id of the first of `tokens` that it has; a `ValueError` where it is none.
+/// The padding of a `tokenizer.json`, and the id of the first of `tokens` that is an added token of it, else of the first in its
+/// vocabulary; a `ValueError` where it is none, as far as it is read for that.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 pub fn outline(py: Python<'_>, tokenizer_json: &[u8], tokens: Vec<String>) -> PyResult<(Option<Padding>, Option<u32>)> {

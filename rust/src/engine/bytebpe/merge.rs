@@ -15,6 +15,7 @@ use super::block;
 use super::entries::{Entries, LONGEST_BYTES, Word};
 use super::pairs::{FIRST_MERGE, NONE, Pairs};
 use super::queue;
+use crate::engine::tokens::TOKEN_BYTES;
 use crate::memory;
 
 /// In place of the id of a byte that is in no text.
@@ -194,7 +195,7 @@ impl Merges {
     /// far each time it fails; in the end that is the whole word.
     fn merge_long(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
         let mut tokens = Vec::new();
-        memory::reserve(&mut tokens, word.len() / 2);
+        memory::reserve(&mut tokens, word.len() / TOKEN_BYTES);
         let mut blocks = Blocks::default();
         let (mut start, mut seam) = (0, 0);
         let (mut n_back, mut n_ahead) = (1, 2 * UNSETTLED_BYTES);

@@ -1,4 +1,4 @@
-//! Segments a text of any length that comes character by character, in bounded memory: what all paths share is final.
+//! Segments a text of any length that comes character by character, or plain and whole, in bounded memory: what all paths share is final.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -52,13 +52,11 @@ struct PlainText {
 impl PlainText {
     /// Where a piece stands that takes some of the bytes that are held, on character boundaries.
     fn span(&self, piece: Range<usize>) -> (u32, u32) {
-        let place = |at: usize, in_marker: u32| match (self.n_gone + at).checked_sub(self.n_marker_bytes) {
-            Some(at) => (self.start + at) as u32,
-            None => in_marker,
-        };
-        // A piece that ends with the marker ends where that does.
-        let end = if self.n_gone + piece.end == self.n_marker_bytes { self.marked.1 } else { place(piece.end, self.marked.1) };
-        (place(piece.start, self.marked.0), end)
+        let place = |at: usize| (self.start + self.n_gone + at - self.n_marker_bytes) as u32;
+        let starts_with_marker = self.n_gone + piece.start < self.n_marker_bytes;
+        let ends_with_marker = self.n_gone + piece.end == self.n_marker_bytes;
+        let start = if starts_with_marker { self.marked.0 } else { place(piece.start) };
+        (start, if ends_with_marker { self.marked.1 } else { place(piece.end) })
     }
 }
 
@@ -115,6 +113,7 @@ impl<'p, 't> Lattice<'p, 't> {
     }
 
     /// A whole text whose characters stay what they are, from byte `start` of the word on; before it a marker that stands for `marked`.
+    /// Nothing was pushed before.
     pub fn read_plain(&mut self, marked: Option<(u32, u32)>, text: &str, start: u32) {
         let n_marker_bytes = marked.map_or(0, |_| MARKER.len_utf8());
         self.plain = Some(PlainText { n_marker_bytes, marked: marked.unwrap_or_default(), start: start as usize, n_gone: 0 });
