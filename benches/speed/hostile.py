@@ -16,7 +16,7 @@ from speed.report import mb_per_s
 from speed.runs import Settings, ask
 
 LEAST_MB_PER_S, MOST_TIMES_SLOWER = 20, 3  # the promise: one or the other
-TAKEN_BYTES = 60  # for each byte of a text: more than longctx takes for the worst of these
+TAKEN_BYTES = 60  # for each byte of the longest text: more than longctx takes for the worst of these
 FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}\N{ZERO WIDTH JOINER}\N{BOY}"
 
 
@@ -72,11 +72,11 @@ def wake_memory(n_text_bytes: int) -> None:
             memory[at] = 1
 
 
-def measured(peer: str, tokenizer: str, path: Path, n_bytes: int, settings: Settings) -> dict[str, Any]:
-    """Give the answer of median speed of as many processes as there are rounds."""
+def measured(peer: str, tokenizer: str, path: Path, n_most: int, settings: Settings) -> dict[str, Any]:
+    """Give the answer of median speed of as many processes as there are rounds; ``n_most`` are the bytes of the longest text."""
     answers = []
     for _ in range(settings.n_rounds):
-        wake_memory(n_bytes)
+        wake_memory(n_most)
         answers.append(ask(peer, tokenizer, path, settings))
         if "refused" in answers[-1]:
             return answers[-1]
@@ -102,13 +102,14 @@ def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: 
     """Measure one package on each kind and on plain text of the same length; print and return what was found."""
     print(f"\n{peer}, {tokenizer}", flush=True)
     path, plain, found = folder / "hostile.json", {}, []
+    n_most = (megabytes or max(hostile.megabytes for hostile in KINDS.values())) * 1_000_000
     for kind, hostile in KINDS.items():
         n_bytes = (megabytes or hostile.megabytes) * 1_000_000
         if n_bytes not in plain:
             write_long_document(path, n_bytes)
-            plain[n_bytes] = measured(peer, tokenizer, path, n_bytes, settings)
+            plain[n_bytes] = measured(peer, tokenizer, path, n_most, settings)
         write(hostile.unit(), n_bytes, path)
-        answer = measured(peer, tokenizer, path, n_bytes, settings)
+        answer = measured(peer, tokenizer, path, n_most, settings)
         print(line(kind, answer, plain[n_bytes]), flush=True)
         found.append({"peer": peer, "tokenizer": tokenizer, "kind": kind, "answer": answer, "plain": plain[n_bytes]})
     return found
