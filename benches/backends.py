@@ -1,7 +1,8 @@
 """What each backend and precision gains on this CPU, and how often it changes a label: ``python benches/backends.py``.
 
 The packaged MiniLM with a head for real classes: logistic regression on its frozen states, saved as a sequence-classification checkpoint.
-Paths take turns in every round, in one process, and are compared with torch in float32. Needs the extras ``minilm`` and ``openvino``,
+Paths take turns in every round, in one process, and are compared with torch in float32 as transformers computes its layers, once read by
+longctx and once with the layers that it puts in their place. Needs the extras ``minilm`` and ``openvino``,
 scikit-learn and the test data (``../shared/data``). Paths in bfloat16 are timed only where the CPU has it.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from longctx import Chunker, LongDocumentClassifier
+from longctx.inference.backends import select
 from longctx.inference.backends.select import abilities, machine
 from longctx.nn.embedding import minilm_folder
 
@@ -38,6 +41,8 @@ KEPT = Path(__file__).resolve().parents[1] / ".bench" / "backends"
 SLICE = 50
 """Documents whose results are kept together; a number of documents has to be a multiple of it."""
 REFERENCE = ("torch", "float32")
+PLAIN = ("transformers", "float32")
+"""As ``REFERENCE``, with all layers as transformers has them."""
 PathName = tuple[str, str]
 """Backend and dtype."""
 
@@ -122,8 +127,19 @@ def kept_probabilities(
     return np.concatenate(slices), classifier.labels
 
 
+def open_classifier(folder: Path, path: PathName) -> LongDocumentClassifier:
+    """Give the trained checkpoint on one path."""
+    backend, dtype = path
+    if path != PLAIN:
+        return LongDocumentClassifier.from_pretrained(folder, backend=backend, dtype=dtype, progress=False)
+    with mock.patch.multiple(select, first_token_model=lambda model, readout: model, fused_model=lambda model: model):
+        classifier = LongDocumentClassifier.from_pretrained(folder, backend="torch", dtype=dtype, progress=False)
+        classifier("A backend is opened for the first document.")
+    return classifier
+
+
 def take_turns(runs: Mapping[PathName, Callable[[], Any]], n_rounds: int) -> None:
-    """Print the ratio to the reference, the median over rounds with the least and the largest."""
+    """Print the ratios to both in torch, the median over rounds with the least and the largest."""
     for run in runs.values():
         run()
     seconds: dict[PathName, list[float]] = {path: [] for path in runs}
@@ -133,19 +149,16 @@ def take_turns(runs: Mapping[PathName, Callable[[], Any]], n_rounds: int) -> Non
             start = time.perf_counter()
             runs[path]()
             seconds[path].append(time.perf_counter() - start)
+    print(f"| path | to {' '.join(PLAIN)} | to {' '.join(REFERENCE)} | fastest |")
     for path, taken in seconds.items():
-        ratios = [reference / own for reference, own in zip(seconds[REFERENCE], taken, strict=True)]
-        print(
-            f"| {' '.join(path)} | {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | {min(taken):.2f} s |", flush=True
-        )
+        ratios = [[first / own for first, own in zip(seconds[to], taken, strict=True)] for to in (PLAIN, REFERENCE)]
+        told = " | ".join(f"{statistics.median(each):.2f} ({min(each):.2f}-{max(each):.2f})" for each in ratios)
+        print(f"| {' '.join(path)} | {told} | {min(taken):.2f} s |", flush=True)
 
 
 def speed(folder: Path, texts: list[str], n_rounds: int) -> None:
     """Print ratios end to end, and of ready-made full rows."""
-    classifiers = {
-        (backend, dtype): LongDocumentClassifier.from_pretrained(folder, backend=backend, dtype=dtype, progress=False)
-        for backend, dtype in paths(with_slow_bf16=False)
-    }
+    classifiers = {path: open_classifier(folder, path) for path in (PLAIN, *paths(with_slow_bf16=False))}
     print(f"\nend to end, {len(texts)} documents, rows of 512:")
     take_turns({path: partial(classifier, texts) for path, classifier in classifiers.items()}, n_rounds)
     for n_rows, width in ((8, 512), (1, 512), (8, 128)):

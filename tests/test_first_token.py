@@ -11,6 +11,7 @@ import torch
 import transformers
 
 import longctx
+from known_models import KNOWN, heard, model_of, some_ids
 from longctx.inference.backends import first_token, select
 from longctx.inference.backends.base import LOGITS, Readout
 from longctx.inference.backends.compiled import ATTENTION_NAME
@@ -21,34 +22,12 @@ from longctx.inference.backends.twins import twin
 from longctx.inference.packing import PackedRows, pack_backend
 from models import DOCUMENTS, save_checkpoint
 
-KNOWN = ["Bert", "Electra", "Ernie", "Roberta", "XLMRoberta", "Camembert", "Data2VecText", "DistilBert"]
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8}
-SMALLER = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
 FIRST, MEAN = Readout("embedding", "first"), Readout("embedding", "mean")
 CPU = torch.device("cpu")
-N_IDS = 50
 
 
 class OwnClassifier(transformers.BertForSequenceClassification):
     """A head that transformers does not have."""
-
-
-def model_of(family: str, head: str = "ForSequenceClassification", **options: Any) -> Any:
-    torch.manual_seed(0)
-    sizes = SMALLER if family == "DistilBert" else SMALL
-    own = {"initializer_range": 0.3, "vocab_size": N_IDS, "max_position_embeddings": 64}
-    config = getattr(transformers, f"{family}Config")(**{**sizes, **own, **options})
-    return getattr(transformers, family + head)(config).eval()
-
-
-def heard(model: Any, part: str = "encoder") -> Any:
-    """A model whose user looks at what a part of it gives."""
-    model.bert.get_submodule(part).register_forward_hook(lambda module, given, output: None)
-    return model
-
-
-def some_ids(*shape: int) -> torch.Tensor:
-    return torch.randint(5, N_IDS, shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(("head", "readout"), [("ForSequenceClassification", LOGITS), ("Model", FIRST)])
@@ -120,8 +99,8 @@ def test_models_that_read_more_or_are_not_known_stay_as_they_are(model: Any, rea
 
 def test_a_model_that_would_give_other_values_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
     model = model_of("Bert")
-    attend = first_token._attend
-    monkeypatch.setattr(first_token, "_attend", lambda *given, **packed: attend(*given, **packed) + 1)
+    attend = first_token.attend
+    monkeypatch.setattr(first_token, "attend", lambda *given, **packed: attend(*given, **packed) + 1)
     assert first_token_model(model, LOGITS) is model
 
 

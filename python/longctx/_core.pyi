@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from longctx.batch import RowArrays
 
-__all__ = ["Chunker", "Plan", "__version__", "outline"]
+__all__ = ["Chunker", "Plan", "__version__", "bias_add_norm", "bias_gelu", "outline"]
 
 __version__: str
 
@@ -33,6 +33,27 @@ class Chunker:
 
     def explain(self) -> str:
         """Which engine reads this tokenizer, and why."""
+
+def bias_add_norm(
+    states: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    *,
+    scale: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    epsilon: float,
+) -> None:
+    """Put the normalized `x + bias + residual` in the place of each `x` of `states`, C-contiguous `(n, width)`, as `residual`.
+
+    `bias`, and what the norm multiplies by and adds, `scale` and `shift`, are `(width,)`. A `ValueError` for
+    other shapes and orders.
+    """
+
+def bias_gelu(states: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Put `gelu(x + bias)` in the place of each `x` of `states`, C-contiguous `(n, width)`; `bias` is `(width,)`.
+
+    GELU is the exact one, with the error function. A `ValueError` for other shapes and orders.
+    """
 
 def outline(tokenizer_json: bytes, tokens: Sequence[str]) -> tuple[tuple[int | None, int, str | None] | None, int | None]:
     """Give the padding of a `tokenizer.json` (id, segment, direction), and the id of the first of `tokens` that it has."""

@@ -1,13 +1,15 @@
 //! The core of longctx: documents in, encoder rows out.
 //!
 //! One direction: [`engine`] turns text into ids and byte spans, [`boundary`] and [`chunk`] decide where to cut, [`select`] which
-//! chunks to keep, [`special`] what surrounds them, [`rows`] writes them, [`batch`] does it for many documents at once.
+//! chunks to keep, [`special`] what surrounds them, [`rows`] writes them, [`batch`] does it for many documents at once. [`dense`] stands
+//! apart: parts of encoder layers on the CPU.
 //! Nothing outside `python/` knows about Python.
 
 pub mod batch;
 pub mod boundary;
 pub mod chunk;
 pub mod config;
+pub mod dense;
 pub mod documents;
 pub mod engine;
 pub mod error;

@@ -1,6 +1,7 @@
 //! The Python module `longctx._core`: names only.
 
 mod chunker;
+mod dense;
 mod error;
 mod lent;
 mod outline;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::chunker::Chunker;
+    #[pymodule_export]
+    use super::dense::{bias_add_norm, bias_gelu};
     #[pymodule_export]
     use super::outline::outline;
     #[pymodule_export]

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from longctx.inference.backends.base import Readout
-from longctx.inference.backends.layers import ATTENTION, Parts, is_known, layers_of, parts_of
+from longctx.inference.backends.layers import ATTENTION, Parts, attend, is_known, layers_of, parts_of
 from longctx.inference.backends.twins import check_values, equal_or_plain, is_of_transformers, twin
 
 HEAD = "ForSequenceClassification"
@@ -46,7 +45,7 @@ class FirstTokenLayer(nn.Module):
             packed = {name: inputs[name] for name in ("cu_seq_lens_k", "max_length_k", "row_lengths")}
             packed |= {"cu_seq_lens_q": torch.arange(len(starts), dtype=starts.dtype, device=starts.device), "max_length_q": 1}
         mask = None if attention_mask is None else attention_mask[..., :1, :]
-        attended = _attend(parts, parts.query(first), parts.key(hidden_states), parts.value(hidden_states), mask, **packed)
+        attended = attend(parts, parts.query(first), parts.key(hidden_states), parts.value(hidden_states), mask, **packed)
         attended = parts.attention_norm(parts.output(attended) + first)
         state: Tensor = parts.norm(parts.down(parts.activation(parts.up(attended))) + attended)
         return state
@@ -87,11 +86,3 @@ def _changed(model: Any) -> Any:
 def _first_values(model: Any) -> Tensor:
     values = check_values(model, with_padding=True)
     return values if values.ndim == len(("row", "label")) else values[:, :1]
-
-
-def _attend(parts: Parts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **inputs: Any) -> Tensor:
-    """Attention as the model is set to compute it, for projections ``(n_rows, n, hidden)``; as many states as there are queries."""
-    heads = [each.view(*each.shape[:-1], -1, parts.head_width).transpose(1, 2) for each in (query, key, value)]
-    function = ALL_ATTENTION_FUNCTIONS[parts.attention.config._attn_implementation]
-    attended: Tensor = function(parts.attention, *heads, mask, dropout=0.0, scaling=parts.head_width**-0.5, **inputs)[0]
-    return attended.reshape(query.shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from longctx.inference.backends.twins import sees_all
 
@@ -57,6 +58,14 @@ def layers_of(model: Any) -> nn.ModuleList:
     base = getattr(model, model.base_model_prefix, model)
     layers: nn.ModuleList = (base.transformer if model.config.model_type == DISTILBERT else base.encoder).layer
     return layers
+
+
+def attend(parts: Parts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **inputs: Any) -> Tensor:
+    """Attention as the model is set to compute it, for projections ``(n_rows, n, hidden)``; as many states as there are queries."""
+    heads = [each.view(*each.shape[:-1], -1, parts.head_width).transpose(1, 2) for each in (query, key, value)]
+    function = ALL_ATTENTION_FUNCTIONS[parts.attention.config._attn_implementation]
+    attended: Tensor = function(parts.attention, *heads, mask, dropout=0.0, scaling=parts.head_width**-0.5, **inputs)[0]
+    return attended.reshape(query.shape)
 
 
 def _parts_of_bert(layer: Any) -> Parts:

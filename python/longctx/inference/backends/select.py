@@ -20,6 +20,7 @@ from longctx.inference.backends.base import Backend, Readout
 from longctx.inference.backends.cache import cache_folder, fingerprint, model_fingerprint, read_json, write_json
 from longctx.inference.backends.choice import Abilities, Choice, candidates, fastest, measure
 from longctx.inference.backends.first_token import first_token_model
+from longctx.inference.backends.fused import fused_model
 from longctx.inference.backends.openvino_backend import has_fast_bf16, has_openvino
 from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.device import DTYPES
@@ -100,8 +101,10 @@ class BackendOpener:
         return self._fastest(options, readout)
 
     def _torch(self, readout: Readout) -> TorchBackend:
-        model = first_token_model(self._checkpoint.model, readout)
-        return TorchBackend(model, readout, device=self._device, compile_tokens=self._request.compile_tokens)
+        model, compile_tokens = first_token_model(self._checkpoint.model, readout), self._request.compile_tokens
+        if compile_tokens is None:
+            model = fused_model(model)
+        return TorchBackend(model, readout, device=self._device, compile_tokens=compile_tokens)
 
     def _open_one(self, choice: Choice, readout: Readout) -> Backend:
         if choice.backend == "torch":
@@ -158,7 +161,7 @@ class BackendOpener:
         model = self._checkpoint.model
         if choice.dtype != "float32":
             model = copy.deepcopy(model).to(DTYPES[choice.dtype])
-        return TorchBackend(first_token_model(model, readout), readout, device=self._device)
+        return TorchBackend(fused_model(first_token_model(model, readout)), readout, device=self._device)
 
     def _sample(self, backend: Backend) -> torch.Tensor:
         """Ids int64 ``(n_rows, max_tokens)``: as many as ``SECONDS_PER_RUN`` allows, by one through ``backend``, and one for each batch."""

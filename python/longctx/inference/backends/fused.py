@@ -1,0 +1,140 @@
+"""Encoder layers on the CPU that write less: what is between two matrix products is one pass over memory that was used before.
+
+As transformers calls torch, a layer copies a bias into the place of each product before it, and makes new memory for everything, which
+the system has to clear. Here products go where those of the layer before and of the last batch were, and ``longctx._core`` does what is
+between them. Two biases need no pass. That of the keys adds the same to all scores of a query, which the softmax takes away again. That of
+the values reaches the output as it is, since the weights of attention add up to 1.
+
+For layers whose parts are known, in float32.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers.activations import GELUActivation
+
+from longctx._core import bias_add_norm, bias_gelu
+from longctx.inference.backends.first_token import FirstTokenLayer
+from longctx.inference.backends.layers import ATTENTION, attend, is_known, layers_of, parts_of
+from longctx.inference.backends.twins import check_values, equal_or_plain, is_of_transformers, twin
+from longctx.inference.workers import cpu_workers
+
+MOST_THREADS = 2
+"""A batch is computed by no more threads: what is between its products keeps to one of them, a twentieth of the work where a layer of
+transformers has a seventh, on all threads. Measured with one and two, which gain 16 and 17 % at 1,536 tokens."""
+
+
+class Memory:
+    """What is between the products of a model's layers: each thread that computes has its own, as large as its largest batch needed."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """Give float32 memory of that name and shape; what was asked for by the same name before is overwritten."""
+        kept: dict[str, Tensor] = self._of_thread.__dict__
+        n_numbers = int(np.prod(shape))
+        if name not in kept or kept[name].numel() < n_numbers:
+            kept[name] = torch.empty(n_numbers)
+        return kept[name][:n_numbers].view(shape)
+
+    def __deepcopy__(self, seen: object) -> Memory:
+        """Give a copied model memory of its own."""
+        return Memory()
+
+
+class FusedLayer(nn.Module):
+    """A layer that gives what another gives, with its weights.
+
+    Args:
+        layer: of a known architecture, and of parts that are known.
+        memory: the model's.
+        output: where in it states go: two names in turns, since one layer's output is the next one's input. None for new memory, where
+            states are read when the next batch may be computed already.
+    """
+
+    def __init__(self, layer: nn.Module, memory: Memory, output: str | None) -> None:
+        super().__init__()
+        self.layer = layer
+        self._memory = memory
+        self._output = output
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *others: Any, **inputs: Any) -> Any:
+        """As transformers calls a layer, with states ``(n_rows, n, hidden)``. Where the model was moved or rounded since, its own layer."""
+        if hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu" or torch.is_grad_enabled():
+            return self.layer(hidden_states, attention_mask, *others, **inputs)
+        parts, memory = parts_of(self.layer), self._memory
+        given = hidden_states.flatten(0, 1).contiguous()
+        n_tokens, hidden = given.shape
+        projections = memory("inner", 3, n_tokens, hidden)
+        torch.addmm(parts.query.bias, given, parts.query.weight.t(), out=projections[0])
+        torch.mm(given, parts.key.weight.t(), out=projections[1])
+        torch.mm(given, parts.value.weight.t(), out=projections[2])
+        query, key, value = projections.view(3, *hidden_states.shape)
+        attended = attend(parts, query, key, value, attention_mask, **inputs).reshape(n_tokens, hidden)
+        states = torch.mm(attended, parts.output.weight.t(), out=memory("states", n_tokens, hidden))
+        bias = torch.addmv(parts.output.bias, parts.output.weight, parts.value.bias)
+        _add_norm(states, bias, given, parts.attention_norm)
+        inner = torch.mm(states, parts.up.weight.t(), out=memory("inner", n_tokens, parts.up.out_features))
+        bias_gelu(_array(inner), _array(parts.up.bias))
+        output = None if self._output is None else memory(self._output, n_tokens, hidden)
+        result = torch.mm(inner, parts.down.weight.t(), out=output)
+        _add_norm(result, parts.down.bias, states, parts.norm)
+        return result.view(hidden_states.shape)
+
+
+def fused_model(model: Any) -> Any:
+    """Give a model with such layers, with the same weights; the model itself where they would gain nothing, or its layers are not known.
+
+    Args:
+        model: a transformers model in eval mode, on its device; it stays as it is.
+    """
+    n_threads = ceil(torch.get_num_threads() / cpu_workers())
+    if n_threads > MOST_THREADS or model.device.type != "cpu" or not (is_of_transformers(model) and is_known(model)):
+        return model
+    values = partial(check_values, with_padding=True)
+    return equal_or_plain(model, _changed, values, "layers are computed as transformers has them")
+
+
+def _changed(model: Any) -> Any:
+    changed, memory = twin(model, ATTENTION), Memory()
+    layers = layers_of(changed)
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, FirstTokenLayer):
+            _check_parts(layer)
+            is_last = number + 1 == len(layers)
+            layers[number] = FusedLayer(layer, memory, None if is_last else f"output {number % 2}").eval()
+    return changed
+
+
+def _check_parts(layer: nn.Module) -> None:
+    """Raise a ``TypeError`` for what a ``FusedLayer`` does not compute."""
+    parts = parts_of(layer)
+    products = [parts.query, parts.key, parts.value, parts.output, parts.up, parts.down]
+    # Of these types and no other: what is made of them, as adapters are, may compute something else.
+    if any(type(product) is not nn.Linear or product.bias is None for product in products):
+        raise TypeError("its products are of another kind, or have no bias")
+    if any(type(norm) is not nn.LayerNorm or norm.bias is None for norm in (parts.attention_norm, parts.norm)):
+        raise TypeError("its norms are of another kind, or have no weights")
+    if not (isinstance(parts.activation, GELUActivation) and parts.activation.act is nn.functional.gelu):
+        raise TypeError("its activation is not GELU with the error function")
+    if any(weight.dtype != torch.float32 for weight in layer.parameters()):
+        raise TypeError("its weights are not float32")
+
+
+def _add_norm(states: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm) -> None:
+    scale, shift = _array(norm.weight), _array(norm.bias)
+    bias_add_norm(_array(states), _array(bias), _array(residual), scale=scale, shift=shift, epsilon=norm.eps)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().numpy()
+    return array
