@@ -34,22 +34,16 @@ class Chunker:
     def explain(self) -> str:
         """Which engine reads this tokenizer, and why."""
 
-def bias_add_norm(
-    states: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    residual: NDArray[np.float32],
-    *,
-    scale: NDArray[np.float32],
-    shift: NDArray[np.float32],
-    epsilon: float,
-) -> None:
+_Numbers = NDArray[np.float32 | np.int16]
+"""Float32, or the bits of bfloat16."""
+
+def bias_add_norm(states: _Numbers, bias: _Numbers, residual: _Numbers, *, scale: _Numbers, shift: _Numbers, epsilon: float) -> None:
     """Put the normalized `x + bias + residual` in the place of each `x` of `states`, C-contiguous `(n, width)`, as `residual`.
 
-    `bias`, and what the norm multiplies by and adds, `scale` and `shift`, are `(width,)`. A `ValueError` for
-    other shapes and orders.
+    `bias`, and what the norm multiplies by and adds, `scale` and `shift`, are `(width,)`. A `ValueError` for other shapes and orders.
     """
 
-def bias_gelu(states: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+def bias_gelu(states: _Numbers, bias: _Numbers) -> None:
     """Put `gelu(x + bias)` in the place of each `x` of `states`, C-contiguous `(n, width)`; `bias` is `(width,)`.
 
     GELU is the exact one, with the error function. A `ValueError` for other shapes and orders.

@@ -1,11 +1,14 @@
 //! What an encoder layer does between its matrix products, each in one pass over memory: a bias and GELU; a bias, an addition and a
 //! normalization. As single operations they read and write the same megabytes two or three times.
 //!
-//! Rows are independent of each other, so a row has the same bits alone and among others.
+//! Rows are independent of each other, so a row has the same bits alone and among others. Numbers are float32 or bfloat16; what is computed is
+//! float32, rounded once at the end.
 //!
 //! All on the calling thread. torch's other threads wait for work by turning in circles, and keep the processors from those that would be
 //! started here: with a second one, batches on two threads took 3 to 19 % longer.
 #![allow(unsafe_code)] // a call of a function for instructions whose presence was just asked for
+
+use bytemuck::{Pod, Zeroable};
 
 /// Sums are kept side by side, as many as two of the widest registers hold.
 const LANES: usize = 32;
@@ -20,25 +23,67 @@ const ERF: [[f32; 6]; 2] = [
     [1.0, 0.252_162_64, 0.028_789_148, 1.898_272_9e-3, 7.434_402_5e-5, 1.188_578_7e-6],
 ];
 
+/// How numbers are kept.
+pub trait Number: Copy {
+    /// What is computed with.
+    fn to_f32(self) -> f32;
+
+    /// The nearest number.
+    fn from_f32(x: f32) -> Self;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x
+    }
+}
+
+/// The upper half of a float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Bfloat16(u16);
+
+impl Number for Bfloat16 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    /// To even, where two are as near.
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        let bits = x.to_bits();
+        let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
+        // Rounding up could make infinity of what is not a number.
+        Self(if x.is_nan() { bits >> 16 | 0x40 } else { rounded } as u16)
+    }
+}
+
 /// Of a layer normalization.
 #[derive(Debug, Clone, Copy)]
-pub struct Norm<'n> {
+pub struct Norm<'n, T> {
     /// A factor for each column.
-    pub scale: &'n [f32],
+    pub scale: &'n [T],
     /// What is added to each column after that.
-    pub shift: &'n [f32],
+    pub shift: &'n [T],
     /// Added to the variance.
     pub epsilon: f32,
 }
 
 /// Puts `gelu(x + bias)` in the place of every `x`; rows are as long as the bias. GELU is the exact one, with the error function.
-pub fn bias_gelu(rows: &mut [f32], bias: &[f32]) {
+pub fn bias_gelu<T: Number>(rows: &mut [T], bias: &[T]) {
     fastest(Gelu { rows, bias });
 }
 
 /// Puts the normalized `x + bias + residual` in the place of every `x`; rows are as long as the bias.
-pub fn bias_add_norm(rows: &mut [f32], bias: &[f32], residual: &[f32], norm: Norm<'_>) {
-    fastest(AddNorm { rows, bias, residual, norm });
+pub fn bias_add_norm<T: Number>(rows: &mut [T], bias: &[T], residual: &[T], norm: Norm<'_, T>) {
+    fastest(AddNorm { rows, bias, residual, norm, added: vec![0.0; bias.len()] });
 }
 
 /// Work on numbers that is compiled for several generations of processors.
@@ -74,16 +119,16 @@ fn avx2(work: impl Dense) {
     work.run::<true>();
 }
 
-struct Gelu<'w> {
-    rows: &'w mut [f32],
-    bias: &'w [f32],
+struct Gelu<'w, T> {
+    rows: &'w mut [T],
+    bias: &'w [T],
 }
 
-impl Dense for Gelu<'_> {
+impl<T: Number> Dense for Gelu<'_, T> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         for row in self.rows.chunks_exact_mut(self.bias.len().max(1)) {
-            row.iter_mut().zip(self.bias).for_each(|(x, bias)| *x = gelu::<FUSED>(*x + bias));
+            row.iter_mut().zip(self.bias).for_each(|(x, bias)| *x = T::from_f32(gelu::<FUSED>(x.to_f32() + bias.to_f32())));
         }
     }
 }
@@ -97,26 +142,30 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
     0.5 * x * (1.0 + erf)
 }
 
-struct AddNorm<'w> {
-    rows: &'w mut [f32],
-    bias: &'w [f32],
-    residual: &'w [f32],
-    norm: Norm<'w>,
+struct AddNorm<'w, T> {
+    rows: &'w mut [T],
+    bias: &'w [T],
+    residual: &'w [T],
+    norm: Norm<'w, T>,
+    /// A row of what is to be normalized.
+    added: Vec<f32>,
 }
 
-impl Dense for AddNorm<'_> {
+impl<T: Number> Dense for AddNorm<'_, T> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Self { rows, bias, residual, norm } = self;
+        let Self { rows, bias, residual, norm, mut added } = self;
         let width = bias.len().max(1);
         for (row, residual) in rows.chunks_exact_mut(width).zip(residual.chunks_exact(width)) {
-            row.iter_mut().zip(bias).zip(residual).for_each(|((x, bias), residual)| *x += bias + residual);
-            let mean = sum(row, |x| x) / width as f32;
-            let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
+            for (sum, ((x, bias), residual)) in added.iter_mut().zip(row.iter().zip(bias).zip(residual)) {
+                *sum = x.to_f32() + bias.to_f32() + residual.to_f32();
+            }
+            let mean = sum(&added, |x| x) / width as f32;
+            let variance = sum(&added, |x| (x - mean) * (x - mean)) / width as f32;
             let factor = 1.0 / (variance + norm.epsilon).sqrt();
-            row.iter_mut().zip(norm.scale).zip(norm.shift).for_each(|((x, scale), shift)| {
-                *x = multiply_add::<FUSED>((*x - mean) * factor, *scale, *shift);
-            });
+            for (x, (sum, (scale, shift))) in row.iter_mut().zip(added.iter().zip(norm.scale.iter().zip(norm.shift))) {
+                *x = T::from_f32(multiply_add::<FUSED>((sum - mean) * factor, scale.to_f32(), shift.to_f32()));
+            }
         }
     }
 }
@@ -150,6 +199,20 @@ mod tests {
             sum += term / f64::from(2 * n + 1);
         }
         sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn numbers_of_half_the_width_are_the_nearest() {
+        let bits = |x: f32| Bfloat16::from_f32(x).0;
+        assert_eq!([1.0, -2.5, 0.0].map(bits), [0x3F80, 0xC020, 0]);
+        let between = |low: u32, more: u32| bits(f32::from_bits(low << 16 | more));
+        assert_eq!((between(0x3F80, 0x8000), between(0x3F81, 0x8000), between(0x3F80, 0x8001)), (0x3F80, 0x3F82, 0x3F81), "to even");
+        assert_eq!([f32::MAX, f32::INFINITY, f32::NEG_INFINITY].map(bits), [0x7F80, 0x7F80, 0xFF80]);
+        let none = [f32::NAN, f32::from_bits(0x7F80_0001), f32::from_bits(0xFFFF_FFFF)];
+        assert!(none.map(|x| Bfloat16::from_f32(x).to_f32()).iter().all(|x| x.is_nan()));
+        for low in (0..=u16::MAX).filter(|&low| !Bfloat16(low).to_f32().is_nan()) {
+            assert_eq!(bits(Bfloat16(low).to_f32()), low);
+        }
     }
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -207,7 +270,7 @@ mod tests {
     #[test]
     fn every_generation_of_processors_gives_the_same_but_for_rounding() {
         let (rows, bias) = (numbers(10 * 48, 7), numbers(48, 8));
-        let run = |compiled: fn(Gelu<'_>)| {
+        let run = |compiled: fn(Gelu<'_, f32>)| {
             let mut rows = rows.clone();
             compiled(Gelu { rows: &mut rows, bias: &bias });
             rows
@@ -219,6 +282,22 @@ mod tests {
             // SAFETY: the instructions are there.
             assert_close(&run(|work| unsafe { avx2(work) }), plain.iter().map(|x| f64::from(*x)), 1e-6);
         }
+    }
+
+    #[test]
+    fn half_the_width_is_rounded_once() {
+        let narrow = |numbers: &[f32]| numbers.iter().map(|x| Bfloat16::from_f32(*x)).collect::<Vec<_>>();
+        let wide = |numbers: &[Bfloat16]| numbers.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+        let [mut rows, residual, bias] = [(99, 1), (99, 2), (33, 3)].map(|(n, seed)| narrow(&numbers(n, seed)));
+        let mut expected = wide(&rows);
+        bias_add_norm(&mut rows, &bias, &residual, Norm { scale: &bias, shift: &bias, epsilon: 1e-5 });
+        let column = wide(&bias);
+        bias_add_norm(&mut expected, &column, &wide(&residual), Norm { scale: &column, shift: &column, epsilon: 1e-5 });
+        assert_eq!(rows, narrow(&expected));
+        expected = wide(&rows);
+        bias_gelu(&mut rows, &bias);
+        bias_gelu(&mut expected, &column);
+        assert_eq!(rows, narrow(&expected));
     }
 
     #[test]
@@ -237,7 +316,7 @@ mod tests {
 
     #[test]
     fn nothing_is_done_with_nothing() {
-        bias_gelu(&mut [], &[]);
-        bias_add_norm(&mut [], &[1.0], &[], Norm { scale: &[1.0], shift: &[1.0], epsilon: 0.0 });
+        bias_gelu::<f32>(&mut [], &[]);
+        bias_add_norm::<f32>(&mut [], &[1.0], &[], Norm { scale: &[1.0], shift: &[1.0], epsilon: 0.0 });
     }
 }
