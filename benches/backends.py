@@ -38,6 +38,8 @@ FILES = {"laws": "eurlex57k_7000.jsonl.gz", "reviews": "movie_reviews.jsonl.gz"}
 N_TRAIN = 400
 KEPT = Path(__file__).resolve().parents[1] / ".bench" / "backends"
 """Trained checkpoints and what they gave, used again; remove the folder to begin anew."""
+RECIPE = 1
+"""Counts changes of how a path computes, after which what was kept is made anew."""
 SLICE = 50
 """Documents whose results are kept together; a number of documents has to be a multiple of it."""
 REFERENCE = ("torch", "float32")
@@ -97,9 +99,9 @@ def paths(*, with_slow_bf16: bool) -> list[PathName]:
 
 
 def agreement(folder: Path, texts: list[str], labels: list[str], options: argparse.Namespace) -> None:
-    """Print how often each path gives the label that torch gives in float32."""
+    """Print how often each path gives the label that the first gives."""
     expected: NDArray[np.float32] | None = None
-    for path in options.paths or paths(with_slow_bf16=options.slow_bf16):
+    for path in options.paths or (PLAIN, *paths(with_slow_bf16=options.slow_bf16)):
         probabilities, names = kept_probabilities(folder, texts, path, options)
         expected = probabilities if expected is None else expected
         chosen, told = probabilities.argmax(1), expected.argmax(1)
@@ -115,25 +117,24 @@ def kept_probabilities(
     folder: Path, texts: list[str], path: PathName, options: argparse.Namespace
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Float32 ``(n_documents, n_labels)`` and the labels; kept beside the checkpoint, so that a run can be cut short."""
-    backend, dtype = path
-    chosen: dict[str, Any] = {"backend": backend, "dtype": dtype, "max_tokens": options.max_tokens}
-    classifier = LongDocumentClassifier.from_pretrained(folder, progress=False, **chosen)
+    classifier = open_classifier(folder, path, max_tokens=options.max_tokens)
     slices = []
     for start in range(0, len(texts), SLICE):
-        file = folder / f"{backend}-{dtype}-{options.max_words}-{start}.npy"
+        file = folder / f"{'-'.join(path)}-{RECIPE}-{options.max_words}-{start}.npy"
         if not file.is_file():
             np.save(file, classifier.predict_proba(texts[start : start + SLICE]))
         slices.append(np.load(file))
     return np.concatenate(slices), classifier.labels
 
 
-def open_classifier(folder: Path, path: PathName) -> LongDocumentClassifier:
+def open_classifier(folder: Path, path: PathName, **options: Any) -> LongDocumentClassifier:
     """Give the trained checkpoint on one path."""
     backend, dtype = path
-    if path != PLAIN:
-        return LongDocumentClassifier.from_pretrained(folder, backend=backend, dtype=dtype, progress=False)
+    options |= {"dtype": dtype, "progress": False}
+    if backend != "transformers":
+        return LongDocumentClassifier.from_pretrained(folder, backend=backend, **options)
     with mock.patch.multiple(select, first_token_model=lambda model, readout: model, fused_model=lambda model: model):
-        classifier = LongDocumentClassifier.from_pretrained(folder, backend="torch", dtype=dtype, progress=False)
+        classifier = LongDocumentClassifier.from_pretrained(folder, backend="torch", **options)
         classifier("A backend is opened for the first document.")
     return classifier
 

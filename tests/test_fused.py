@@ -19,12 +19,15 @@ from torch import Tensor, nn
 import longctx
 from known_models import KNOWN, heard, model_of, some_ids
 from longctx import _core
-from longctx.inference.backends import fused, select
+from longctx.inference.backends import export, fused, select
 from longctx.inference.backends.base import LOGITS, Readout
 from longctx.inference.backends.first_token import first_token_model
 from longctx.inference.backends.fused import FusedLayer, fused_model
+from longctx.inference.backends.layers import layers_of
 from longctx.inference.backends.torch_backend import TorchBackend
 from longctx.inference.packing import PackedRows, pack_backend
+from longctx.inference.planning import Row, RowGroup
+from longctx.nn.checkpoints import load_checkpoint
 from models import DOCUMENTS, save_checkpoint
 
 READOUTS = [LOGITS, *(Readout("embedding", pooling) for pooling in ("mean", "first", "last")), Readout("tokens", width=40)]
@@ -176,8 +179,70 @@ def test_models_of_other_parts_stay_as_they_are(model: Callable[[], Any]):
     assert fused_model(other) is other
 
 
-def test_a_model_that_would_give_other_values_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
+class OwnSilentLinear(nn.Linear):
+    """Computes the same, today."""
+
+
+def test_layers_with_parts_of_other_types_stay_as_they_are_even_with_the_same_values():
     model = model_of("Bert")
+    output = model.bert.encoder.layer[0].output
+    output.dense.__class__ = OwnSilentLinear
+    assert fused_model(model) is model
+    output.dense.__class__ = nn.Linear
+    model.bert.encoder.layer[0].__class__ = type("OwnLayer", (type(model.bert.encoder.layer[0]),), {"__module__": "own"})
+    assert fused_model(model) is model
+
+
+def test_the_models_own_layers_compute_outside_of_a_run():
+    model, ids = model_for("Bert", LOGITS), some_ids(3, 13)
+    changed = fused_model(model)
+    own: list[nn.Module] = []
+    for layer in layers_of(changed):
+        layer.layer.register_forward_hook(lambda layer, given, output: own.append(layer))
+    with torch.inference_mode():
+        expected = changed(ids).logits
+        assert not own
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(changed(ids).logits.float(), expected, atol=0.1, rtol=0.1)
+        torch.set_num_threads(3)
+        torch.testing.assert_close(changed(ids).logits, expected)
+        assert len(own) == 4
+        torch.set_num_threads(2)
+        torch.testing.assert_close(changed(ids).logits, expected, atol=0, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(changed(ids).logits, expected)
+    assert len(own) == 6
+
+
+def test_kept_memory_is_freed_with_the_run_and_when_memory_runs_out(tmp_path: Path):
+    folder = save_checkpoint(tmp_path / "model", num_labels=3)
+    classifier = longctx.LongDocumentClassifier.from_pretrained(folder, device="cpu", dtype="float32", backend="torch", token_budget=64)
+    runner, kept = classifier._task.runner, fused.KEPT_MEMORY
+    before = kept._of_thread
+    classifier(DOCUMENTS)
+    assert kept._of_thread is not before
+    assert not kept._of_thread.__dict__
+    before = kept._of_thread
+    runner.shrink(RowGroup([Row(None, None, 9, layout=None)] * 2), had_company=False)  # type: ignore[arg-type]  # not looked at
+    assert kept._of_thread is not before
+
+
+def test_compiled_and_exported_models_have_the_layers_of_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, seen = save_checkpoint(tmp_path / "model", num_labels=3), []
+    settings: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
+    compiled = longctx.LongDocumentClassifier.from_pretrained(folder, compile=True, **settings)
+    assert n_fused(compiled._task.runner.backend.model) == 0
+    monkeypatch.setattr(export, "open_openvino", lambda checkpoint, *others, **named: seen.append(checkpoint.model))
+    opener = select.BackendOpener(load_checkpoint(folder), select.Request("openvino", "float32"), device=CPU, max_tokens=32)
+    opener(LOGITS)
+    assert [n_fused(model) for model in seen] == [0]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_a_model_that_would_give_other_values_stays_as_it_is(n_threads: int, monkeypatch: pytest.MonkeyPatch):
+    torch.set_num_threads(n_threads)
+    model = model_of("Bert")
+    assert n_fused(fused_model(model)) == 2
     attend = fused.attend
     monkeypatch.setattr(fused, "attend", lambda *inputs, **packed: attend(*inputs, **packed) + 1)
     assert fused_model(model) is model

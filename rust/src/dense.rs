@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 /// Sums are kept side by side, as many as two of the widest registers hold.
 const LANES: usize = 32;
 
-/// From here on the error function rounds to 1.
+/// The `x` from which on `erf(x / sqrt(2))` rounds to 1.
 const END: f32 = 5.55;
 
 /// `erf(x / sqrt(2)) / x` for `x` up to [`END`], as a quotient of two polynomials in the square of `x`, from the constant up: fitted so that
@@ -78,11 +78,14 @@ pub struct Norm<'n, T> {
 
 /// Puts `gelu(x + bias)` in the place of every `x`; rows are as long as the bias. GELU is the exact one, with the error function.
 pub fn bias_gelu<T: Number>(rows: &mut [T], bias: &[T]) {
+    debug_assert!(rows.len().is_multiple_of(bias.len().max(1)));
     fastest(Gelu { rows, bias });
 }
 
 /// Puts the normalized `x + bias + residual` in the place of every `x`; rows are as long as the bias.
 pub fn bias_add_norm<T: Number>(rows: &mut [T], bias: &[T], residual: &[T], norm: Norm<'_, T>) {
+    debug_assert!(rows.len().is_multiple_of(bias.len().max(1)) && rows.len() == residual.len());
+    debug_assert!(norm.scale.len() == bias.len() && norm.shift.len() == bias.len());
     fastest(AddNorm { rows, bias, residual, norm, added: vec![0.0; bias.len()] });
 }
 
@@ -269,18 +272,36 @@ mod tests {
 
     #[test]
     fn every_generation_of_processors_gives_the_same_but_for_rounding() {
-        let (rows, bias) = (numbers(10 * 48, 7), numbers(48, 8));
-        let run = |compiled: fn(Gelu<'_, f32>)| {
-            let mut rows = rows.clone();
-            compiled(Gelu { rows: &mut rows, bias: &bias });
-            rows
+        let (rows, residual, bias) = (numbers(10 * 48, 7), numbers(10 * 48, 8), numbers(48, 9));
+        let with = |compiled: &dyn Fn(Work<'_>)| {
+            let [mut gelu, mut norm] = [rows.clone(), rows.clone()];
+            compiled(Work::Gelu(Gelu { rows: &mut gelu, bias: &bias }));
+            let settings = Norm { scale: &bias, shift: &bias, epsilon: 1e-5 };
+            let added = vec![0.0; bias.len()];
+            compiled(Work::AddNorm(AddNorm { rows: &mut norm, bias: &bias, residual: &residual, norm: settings, added }));
+            [gelu, norm].concat()
         };
-        let plain = run(|work| work.run::<false>());
-        assert_close(&run(|work| fastest(work)), plain.iter().map(|x| f64::from(*x)), 1e-6);
+        let plain: Vec<f64> = with(&|work| work.run::<false>()).into_iter().map(f64::from).collect();
+        assert_close(&with(&|work| fastest(work)), plain.iter().copied(), 1e-5);
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2") {
             // SAFETY: the instructions are there.
-            assert_close(&run(|work| unsafe { avx2(work) }), plain.iter().map(|x| f64::from(*x)), 1e-6);
+            assert_close(&with(&|work| unsafe { avx2(work) }), plain.iter().copied(), 1e-5);
+        }
+    }
+
+    enum Work<'w> {
+        Gelu(Gelu<'w, f32>),
+        AddNorm(AddNorm<'w, f32>),
+    }
+
+    impl Dense for Work<'_> {
+        #[inline(always)]
+        fn run<const FUSED: bool>(self) {
+            match self {
+                Self::Gelu(work) => work.run::<FUSED>(),
+                Self::AddNorm(work) => work.run::<FUSED>(),
+            }
         }
     }
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longctx.errors import ModelError
+from longctx.inference.backends.fused import KEPT_MEMORY
 from longctx.inference.meter import Meter
 from longctx.inference.planning import Row, RowGroup, RowPool
 from longctx.inference.workers import Workers
@@ -116,8 +117,9 @@ class RowFlow:
         return True
 
     def close(self) -> None:
-        """Wait for what is in work, and end the threads that compute."""
+        """Wait for what is in work, end the threads that compute, and free what was kept for the next batch."""
         self._workers.close()
+        KEPT_MEMORY.release()
 
     def complete(self) -> list[Piece]:
         """Give the pieces that have become complete, once."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longctx.errors import ModelError
 from longctx.inference.backends.base import Backend
+from longctx.inference.backends.fused import KEPT_MEMORY
 from longctx.inference.flow import Piece, RowFlow
 from longctx.inference.meter import Meter
 from longctx.inference.packing import PackedBackend, PackedRows
@@ -160,6 +161,7 @@ class RowRunner:
         Raises:
             ModelError: it is a single row, and no other group was computed beside it.
         """
+        KEPT_MEMORY.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(group.rows) > 1:

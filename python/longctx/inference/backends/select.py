@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 Runs = Mapping[Choice, Callable[[], Any]]
 Timer = Callable[[Runs], dict[Choice, float]]
+RECIPE = 1
+"""Counts changes of how a path computes: what was measured before may be another choice now."""
 MAX_ROWS = 8
 """Rows of a measurement: more leave a CPU's cache, and all candidates lose alike."""
 SECONDS_PER_RUN = 0.15
@@ -125,7 +127,8 @@ class BackendOpener:
 
     def _fastest(self, options: list[Choice], readout: Readout) -> Backend:
         self._weights = self._weights or model_fingerprint(self._checkpoint.model)
-        key = fingerprint(machine(), cpu_workers(), self._weights, readout.kind, readout.pooling, self._max_tokens, list(map(str, options)))
+        told = (readout.kind, readout.pooling, self._max_tokens, list(map(str, options)))
+        key = fingerprint(RECIPE, machine(), cpu_workers(), self._weights, *told)
         path = choices_folder() / f"{key}.json"
         remembered = _remembered(path, options)
         if remembered is not None:
@@ -139,8 +142,8 @@ class BackendOpener:
         choice = fastest(seconds)
         logger.info("of %s, %s is the fastest here for %s", ", ".join(map(str, seconds)), choice, self._checkpoint.name)
         rates = {str(option): round(rows.numel() / least) if least > 0 else 0 for option, least in seconds.items()}
-        told = {"model": self._checkpoint.name, "max_tokens": self._max_tokens, "tokens_per_second": rates, "rows": len(rows)}
-        write_json(path, {"backend": choice.backend, "dtype": choice.dtype, "machine": machine(), **told})
+        measured = {"model": self._checkpoint.name, "max_tokens": self._max_tokens, "tokens_per_second": rates, "rows": len(rows)}
+        write_json(path, {"backend": choice.backend, "dtype": choice.dtype, "machine": machine(), **measured})
         return opened[choice] if choice.backend == "openvino" else self._open_one(choice, readout)
 
     def _openable(self, options: list[Choice], readout: Readout) -> dict[Choice, Backend]:
