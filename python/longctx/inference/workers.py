@@ -84,7 +84,7 @@ def _start(n_workers: int) -> ThreadPoolExecutor:
             all_begun.wait()
         except BaseException:  # no more threads to be had, or an interrupt: those that have begun must not wait for ever
             all_begun.abort()
-            executor.shutdown(wait=False)
+            executor.shutdown()  # waits for them: what they set would else be set behind the setting back
             raise
         finally:
             torch.set_num_threads(n_threads)

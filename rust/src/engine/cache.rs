@@ -135,12 +135,12 @@ impl WordCache {
         &self.sets
     }
 
-    /// What is known of a word of any length.
-    pub fn find(&self, word: &[u8]) -> Known<'_> {
-        if !is_short(word.len()) {
+    /// What is known of a word of any length; its key is [`NO_KEY`] where it is not short.
+    pub fn find(&self, word: &[u8], key: Key) -> Known<'_> {
+        if key == NO_KEY {
             return self.long.get(word).map_or(Known::Nothing, |&(from, to)| self.side(from, to));
         }
-        match self.sets.find(key(word, 0, word.len())) {
+        match self.sets.find(key) {
             None => Known::Nothing,
             Some(found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
             Some(found) => Known::Inline(*found),
@@ -153,13 +153,13 @@ impl WordCache {
     }
 
     /// Keeps the tokens of a word; spans count from its start.
-    pub fn insert(&mut self, word: &[u8], tokens: &Tokens) {
-        if is_short(word.len()) {
+    pub fn insert(&mut self, word: &[u8], key: Key, tokens: &Tokens) {
+        if key != NO_KEY {
             let inline = inline(tokens).unwrap_or_else(|| {
                 let (from, to) = self.put_aside(tokens);
                 [from, to, 0, IN_SIDE_TABLE]
             });
-            self.insert_short(key(word, 0, word.len()), inline);
+            self.insert_short(key, inline);
         } else if word.len() <= LONGEST_BYTES {
             let range = self.put_aside(tokens);
             self.long.insert(word.into(), range);
@@ -168,11 +168,11 @@ impl WordCache {
 
     /// Keeps the token of a word that is one.
     #[inline]
-    pub fn insert_single(&mut self, word: &[u8], id: u32, (start, end): (u32, u32)) {
-        if is_short(word.len()) && id < INLINE_IDS {
-            self.insert_short(key(word, 0, word.len()), [id << 8 | start << 4 | end, 0, 0, 1 << NUMBER_SHIFT]);
+    pub fn insert_single(&mut self, word: &[u8], key: Key, id: u32, (start, end): (u32, u32)) {
+        if key != NO_KEY && id < INLINE_IDS {
+            self.insert_short(key, [id << 8 | start << 4 | end, 0, 0, 1 << NUMBER_SHIFT]);
         } else {
-            self.insert(word, &std::iter::once((id, (start, end))).collect());
+            self.insert(word, key, &std::iter::once((id, (start, end))).collect());
         }
     }
 
@@ -215,9 +215,17 @@ mod tests {
         (0..n_tokens).map(|i| (id + i, (i, i + 1))).collect()
     }
 
+    fn key_of(word: &[u8]) -> Key {
+        if is_short(word.len()) { key(word, 0, word.len()) } else { NO_KEY }
+    }
+
+    fn insert(cache: &mut WordCache, word: &[u8], tokens: &Tokens) {
+        cache.insert(word, key_of(word), tokens);
+    }
+
     /// What the cache knows of a word, however it keeps it.
     fn known(cache: &WordCache, word: &[u8]) -> Option<Tokens> {
-        match cache.find(word) {
+        match cache.find(word, key_of(word)) {
             Known::Inline(found) => Some(inline_tokens(&found).collect()),
             Known::Aside(ids, spans) => Some(ids.iter().copied().zip(spans.iter().copied()).collect()),
             Known::Nothing => None,
@@ -230,7 +238,7 @@ mod tests {
             for n_tokens in 0..6 {
                 let mut cache = WordCache::default();
                 let word: Vec<u8> = (0..n_bytes as u8).collect();
-                cache.insert(&word, &tokens(n_tokens, 7));
+                insert(&mut cache, &word, &tokens(n_tokens, 7));
                 assert_eq!(known(&cache, &word), Some(tokens(n_tokens, 7)), "{n_bytes} bytes, {n_tokens} tokens");
                 assert_eq!(known(&cache, &word[1..]).filter(|_| n_bytes > 1), None);
                 assert_eq!(known(&cache, &[&word[..], &[0]].concat()), None, "zeros count");
@@ -241,7 +249,7 @@ mod tests {
     #[test]
     fn ids_of_any_size_are_kept() {
         let mut cache = WordCache::default();
-        cache.insert(b"word", &tokens(1, u32::MAX - 5));
+        insert(&mut cache, b"word", &tokens(1, u32::MAX - 5));
         assert_eq!(known(&cache, b"word"), Some(tokens(1, u32::MAX - 5)));
     }
 
@@ -250,7 +258,7 @@ mod tests {
         let mut cache = WordCache::default();
         let word = |i: u32| format!("{i:x}{}", if i.is_multiple_of(9) { " is a longer word" } else { "" });
         for i in 0..300_000 {
-            cache.insert(word(i).as_bytes(), &tokens(i % 6, i));
+            insert(&mut cache, word(i).as_bytes(), &tokens(i % 6, i));
         }
         let found: Vec<u32> = (0..300_000).filter(|&i| known(&cache, word(i).as_bytes()).is_some()).collect();
         assert!(found.len() > 20_000, "{}", found.len());

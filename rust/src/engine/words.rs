@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use super::added::{AddedTokens, Section};
-use super::cache::{Known, LONGEST_BYTES, WordCache, inline_tokens};
+use super::cache::{Key, Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
 use super::tokens::TOKEN_BYTES;
 use super::{Engine, Piece, Tokens};
@@ -223,8 +223,8 @@ impl Reader {
         let mut at = 0;
         while at < words.len() {
             at += write(self.cache.sets(), &self.sought[at..], base, tokens);
-            if let Some(&(start, end)) = words.get(at) {
-                self.write_other(model, &text[start as usize..end as usize], base + start, tokens);
+            if let (Some(&(start, end)), Some(sought)) = (words.get(at), self.sought.get(at)) {
+                self.write_other(model, &text[start as usize..end as usize], sought.key, base + start, tokens);
                 at += 1;
             }
         }
@@ -233,7 +233,7 @@ impl Reader {
     /// Appends the tokens of a word that is not beside its key. Looks a word that is no longer than the cache takes up again: it may have
     /// been read, or forgotten, since.
     #[inline(never)]
-    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, start: u32, tokens: &mut Tokens) {
+    fn write_other<M: WordModel>(&mut self, model: &M, word: &str, key: Key, start: u32, tokens: &mut Tokens) {
         if word.len() > LONGEST_BYTES {
             // No cache keeps it, and it may be all of a text: its tokens go where they belong at once.
             let n_before = tokens.len();
@@ -242,18 +242,18 @@ impl Reader {
             return tokens.shift_from(n_before, start);
         }
         model.expect(word); // most words that get here are new: its memory comes while the cache is searched
-        match self.cache.find(word.as_bytes()) {
+        match self.cache.find(word.as_bytes(), key) {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
             Known::Nothing => {
                 if let Some((id, (from, to))) = model.single_token(word) {
                     tokens.push(id, (start + from, start + to));
-                    return self.cache.insert_single(word.as_bytes(), id, (from, to));
+                    return self.cache.insert_single(word.as_bytes(), key, id, (from, to));
                 }
                 self.word_tokens.clear();
                 model.tokenize(word, &mut self.word_tokens);
                 tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), start);
-                self.cache.insert(word.as_bytes(), &self.word_tokens);
+                self.cache.insert(word.as_bytes(), key, &self.word_tokens);
             }
         }
     }

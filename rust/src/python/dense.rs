@@ -55,7 +55,12 @@ fn gelu_of<E: Stored>(states: &Bound<'_, PyAny>, bias: &Bound<'_, PyAny>) -> PyR
     Ok(())
 }
 
-fn norm_of<E: Stored>(states: &Bound<'_, PyAny>, residual: &Bound<'_, PyAny>, columns: [&Bound<'_, PyAny>; 3], epsilon: f32) -> PyResult<()> {
+fn norm_of<E: Stored>(
+    states: &Bound<'_, PyAny>,
+    residual: &Bound<'_, PyAny>,
+    columns: [&Bound<'_, PyAny>; 3],
+    epsilon: f32,
+) -> PyResult<()> {
     let mut rows = in_order::<E, numpy::Ix2>(states)?.try_readwrite()?;
     let residual: PyReadonlyArray2<'_, E> = in_order(residual)?.try_readonly()?;
     if residual.dims() != rows.dims() {

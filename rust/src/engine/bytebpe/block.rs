@@ -3,6 +3,8 @@
 //! For merges that make each token in one way only; then this is what `tokenizers` does, whose queue holds the same pairs.
 
 use super::pairs::{NONE, Pairs};
+#[cfg(target_arch = "x86_64")]
+use super::short;
 
 /// Longest word that one block takes.
 pub const MOST_BYTES: usize = 1024;
@@ -11,10 +13,10 @@ pub const MOST_BYTES: usize = 1024;
 const GROUP: usize = 16;
 
 /// In a key, below the merge: the place of the pair.
-const PLACE_BITS: u32 = MOST_BYTES.trailing_zeros();
+pub const PLACE_BITS: u32 = MOST_BYTES.trailing_zeros();
 
 /// A key of no pair; all others are less.
-const NO_PAIR: i32 = (NONE << PLACE_BITS) as i32;
+pub const NO_PAIR: i32 = (NONE << PLACE_BITS) as i32;
 
 /// The tokens of up to `N` bytes, by the place of their first byte; keys in `G` groups.
 struct Block<const N: usize, const G: usize> {
@@ -29,6 +31,18 @@ struct Block<const N: usize, const G: usize> {
 /// Calls `emit` with the number and the length of each token of a word of at most [`MOST_BYTES`].
 #[inline]
 pub fn merge(pairs: &Pairs, word: &[u8], emit: impl FnMut(u32, usize)) {
+    #[cfg(target_arch = "x86_64")]
+    if word.len() <= short::MOST_BYTES
+        && let Some(merged) = short::merged(pairs, word)
+    {
+        return merged.each(word.len(), emit);
+    }
+    merge_in_memory(pairs, word, emit);
+}
+
+/// As [`merge`], whatever the processor can.
+#[inline]
+pub fn merge_in_memory(pairs: &Pairs, word: &[u8], emit: impl FnMut(u32, usize)) {
     match word.len() {
         0..=16 => Block::<16, 1>::merged(pairs, word).each(word.len(), emit),
         17..=64 => Block::<64, 4>::merged(pairs, word).each(word.len(), emit),
@@ -104,7 +118,7 @@ impl<const N: usize, const G: usize> Block<N, G> {
 }
 
 #[inline]
-fn key_of(merge: u32, at: usize) -> i32 {
+pub fn key_of(merge: u32, at: usize) -> i32 {
     (merge << PLACE_BITS) as i32 | at as i32
 }
 

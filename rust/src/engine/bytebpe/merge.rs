@@ -183,6 +183,12 @@ impl Merges {
         block::merge(&self.pairs, word, |number, length| emit(self.ids[number as usize], length));
     }
 
+    /// The same, as on a processor without the instructions that short words are merged with.
+    #[cfg(test)]
+    pub fn merge_in_memory(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
+        block::merge_in_memory(&self.pairs, word, |number, length| emit(self.ids[number as usize], length));
+    }
+
     /// As [`Merges::merge`], for merges of any kind.
     pub fn merge_by_queue(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
         queue::merge(&self.pairs, &self.made, word).each(|number, length| emit(self.ids[number as usize], length));

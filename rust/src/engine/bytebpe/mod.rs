@@ -15,6 +15,8 @@ mod pairs;
 mod pattern;
 mod queue;
 mod region;
+#[cfg(target_arch = "x86_64")]
+mod short;
 mod split;
 #[cfg(test)]
 mod tests;

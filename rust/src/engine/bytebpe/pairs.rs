@@ -70,25 +70,25 @@ impl Pairs {
     }
 
     /// The merge of a pair, or [`NONE`].
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, left: u32, right: u32) -> u32 {
         if (left | right) < FIRST_MERGE { self.of_bytes[(left << 8 | right) as usize] } else { self.found(self.look(left, right)) }
     }
 
     /// The merges of two pairs that are not of bytes only: both are on their way from memory before either is looked at.
-    #[inline]
+    #[inline(always)]
     pub fn get_both(&self, one: [u32; 2], other: [u32; 2]) -> [u32; 2] {
         let looks = [self.look(one[0], one[1]), self.look(other[0], other[1])];
         looks.map(|look| self.found(look))
     }
 
     /// The merge of a pair of bytes, or [`NONE`].
-    #[inline]
+    #[inline(always)]
     pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
         self.of_bytes[usize::from(left) << 8 | usize::from(right)]
     }
 
-    #[inline]
+    #[inline(always)]
     fn look(&self, left: u32, right: u32) -> Look {
         let pair = pair(left, right);
         let (word, bit) = self.filter_bit(pair);
@@ -99,7 +99,7 @@ impl Pairs {
         Look { pair, slot, content: self.slots[slot] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn found(&self, Look { pair, mut slot, mut content }: Look) -> u32 {
         while content >> NUMBER_BITS != pair && content != FREE {
             slot = (slot + 1) & (self.slots.len() - 1);
@@ -109,19 +109,19 @@ impl Pairs {
     }
 
     /// Where in the filter the bit of a pair is.
-    #[inline]
+    #[inline(always)]
     fn filter_bit(&self, pair: u64) -> (usize, u64) {
         let bit = pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (self.shift - FILTER_BITS.trailing_zeros());
         (bit as usize / 64, 1 << (bit % 64))
     }
 
-    #[inline]
+    #[inline(always)]
     fn first_slot(&self, pair: u64) -> usize {
         (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 }
 
-#[inline]
+#[inline(always)]
 fn pair(left: u32, right: u32) -> u64 {
     u64::from(left) << NUMBER_BITS | u64::from(right)
 }
