@@ -31,6 +31,9 @@ const INLINE_IDS: u32 = 1 << 24;
 /// A short word: its bytes, then its length in the last byte. Never 0 for a word, so 0 is an empty place.
 pub type Key = u128;
 
+/// Bits of a key below its length.
+pub const KEY_BYTES_BITS: u32 = 120;
+
 /// Of words that have none.
 pub const NO_KEY: Key = Key::MAX;
 
@@ -95,7 +98,7 @@ pub fn key(text: &[u8], start: usize, length: usize) -> Key {
         Some(bytes) => bytes,
         None => near_the_end(&text[start..]),
     };
-    u128::from_le_bytes(bytes) & PREFIX_MASKS[length & 15] | (length as u128) << 120
+    u128::from_le_bytes(bytes) & PREFIX_MASKS[length & 15] | (length as u128) << KEY_BYTES_BITS
 }
 
 #[cold]

@@ -59,14 +59,14 @@ pub trait WordModel: Send + Sync {
     /// where there are none. Should stop after some [`WINDOW_BYTES`].
     fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize;
 
-    /// Asks for the memory that [`WordModel::single_token`] will look at.
-    fn expect(&self, word: &str) {
-        let _ = word;
+    /// Asks for the memory that [`WordModel::single_token`] will look at; a word's key is [`NO_KEY`](super::cache::NO_KEY) where it is long.
+    fn expect(&self, key: Key) {
+        let _ = key;
     }
 
     /// The token that a word is, and its span in the word, where one look tells; None where the word has to be read.
-    fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
-        let _ = word;
+    fn single_token(&self, word: &str, key: Key) -> Option<(u32, (u32, u32))> {
+        let _ = (word, key);
         None
     }
 
@@ -241,12 +241,12 @@ impl Reader {
             model.tokenize(word, tokens);
             return tokens.shift_from(n_before, start);
         }
-        model.expect(word); // most words that get here are new: its memory comes while the cache is searched
+        model.expect(key); // most words that get here are new: its memory comes while the cache is searched
         match self.cache.find(word.as_bytes(), key) {
             Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
             Known::Nothing => {
-                if let Some((id, (from, to))) = model.single_token(word) {
+                if let Some((id, (from, to))) = model.single_token(word, key) {
                     tokens.push(id, (start + from, start + to));
                     return self.cache.insert_single(word.as_bytes(), key, id, (from, to));
                 }

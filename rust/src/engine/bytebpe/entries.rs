@@ -1,6 +1,7 @@
 //! Words that are one token: over half of the words seen for the first time are, and one look at memory tells.
 
 use super::pairs::NONE;
+use crate::engine::cache::{KEY_BYTES_BITS, Key};
 use crate::memory::{Buffer, prefetch};
 
 /// Longest word that is looked for.
@@ -46,6 +47,13 @@ impl Word {
             },
         };
         Self(bytes | (word.len() as u128) << BYTES_BITS)
+    }
+
+    /// Of the key that the cache knows it by; None where it is too long.
+    #[inline]
+    pub fn of_key(key: Key) -> Option<Self> {
+        let n_bytes = key >> KEY_BYTES_BITS;
+        (n_bytes <= LONGEST_BYTES as u128).then_some(Self(key & ((1 << BYTES_BITS) - 1) | n_bytes << BYTES_BITS))
     }
 
     /// Both, one after the other.

@@ -15,6 +15,7 @@ use super::block;
 use super::entries::{Entries, LONGEST_BYTES, Word};
 use super::pairs::{FIRST_MERGE, NONE, Pairs};
 use super::queue;
+use crate::engine::cache::Key;
 use crate::engine::tokens::TOKEN_BYTES;
 use crate::memory;
 
@@ -147,23 +148,29 @@ impl Merges {
 
     /// Asks for the memory that [`Merges::single`] looks at.
     #[inline]
-    pub fn expect(&self, word: &[u8]) {
-        if word.len() <= LONGEST_BYTES {
-            self.words.expect(Word::new(word));
+    pub fn expect(&self, key: Key) {
+        if let Some(word) = Word::of_key(key) {
+            self.words.expect(word);
         }
     }
 
     /// The id of a short word that is one token.
     #[inline]
-    pub fn single(&self, word: &[u8]) -> Option<u32> {
-        let id = if word.len() <= LONGEST_BYTES { self.words.get(Word::new(word)) } else { NONE };
+    pub fn single(&self, key: Key) -> Option<u32> {
+        self.id_of(Word::of_key(key)?)
+    }
+
+    fn id_of(&self, word: Word) -> Option<u32> {
+        let id = self.words.get(word);
         (id != NONE).then_some(id)
     }
 
     /// Calls `emit` with the id and length of every token of a word.
     #[inline]
     pub fn merge(&self, word: &[u8], mut emit: impl FnMut(u32, usize)) {
-        if let Some(id) = self.single(word) {
+        if word.len() <= LONGEST_BYTES
+            && let Some(id) = self.id_of(Word::new(word))
+        {
             return emit(id, word.len());
         }
         if !self.is_plain {

@@ -29,6 +29,7 @@ use split::Splitter;
 
 use super::Tokens;
 use super::added::AddedToken;
+use super::cache::Key;
 use super::definition::Definition;
 use super::words::{Edge, Stretch, WordModel, Words};
 
@@ -122,16 +123,16 @@ impl WordModel for ByteBpe {
     }
 
     #[inline]
-    fn expect(&self, word: &str) {
-        self.merges.expect(word.as_bytes());
+    fn expect(&self, key: Key) {
+        self.merges.expect(key);
     }
 
     #[inline]
-    fn single_token(&self, word: &str) -> Option<(u32, (u32, u32))> {
+    fn single_token(&self, word: &str, key: Key) -> Option<(u32, (u32, u32))> {
         if self.whole_words.is_some() || region::is_loose(&self.splitter.classes, word) {
             return None;
         }
-        let id = self.merges.single(word.as_bytes())?;
+        let id = self.merges.single(key)?;
         Some((id, Trimming::inside(self.trim).span(word.as_bytes(), word, (0, word.len() as u32))))
     }
 
