@@ -160,7 +160,10 @@ class Setting:
             values[owners == number].mean(axis=0).argmax()
 
     def _limit(self, model: Any) -> None:
-        """As many tokens as the documents have, in full rows that are ready on the device, in batches that suit it."""
+        """As many tokens as the documents have, in full rows that are ready on the device, in batches that suit it, on all threads.
+
+        With more than two of these, layers that write less are not what computes.
+        """
         device = self._options.device
         ids = torch.randint(
             1000, 20_000, (max(1, LIMIT_TOKENS[device] // self._options.max_tokens), self._options.max_tokens), device=device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -214,17 +215,37 @@ def test_the_models_own_layers_compute_outside_of_a_run():
     assert len(own) == 6
 
 
-def test_kept_memory_is_freed_with_the_run_and_when_memory_runs_out(tmp_path: Path):
+def fill_memory() -> weakref.ref[Tensor]:
+    with torch.inference_mode():
+        fused_model(model_of("Bert"))(some_ids(3, 13))
+    kept = weakref.ref(fused.KEPT_MEMORY._of_thread.__dict__["inner"])
+    assert kept() is not None
+    return kept
+
+
+def test_kept_memory_is_freed_with_a_run_and_when_memory_runs_out(tmp_path: Path):
     folder = save_checkpoint(tmp_path / "model", num_labels=3)
     classifier = longctx.LongDocumentClassifier.from_pretrained(folder, device="cpu", dtype="float32", backend="torch", token_budget=64)
-    runner, kept = classifier._task.runner, fused.KEPT_MEMORY
-    before = kept._of_thread
+    kept = fill_memory()
     classifier(DOCUMENTS)
-    assert kept._of_thread is not before
-    assert not kept._of_thread.__dict__
-    before = kept._of_thread
-    runner.shrink(RowGroup([Row(None, None, 9, layout=None)] * 2), had_company=False)  # type: ignore[arg-type]  # not looked at
-    assert kept._of_thread is not before
+    assert kept() is None
+    kept = fill_memory()
+    group = RowGroup([Row(None, None, 9, layout=None)] * 2)  # type: ignore[arg-type]  # not looked at
+    classifier._task.runner.shrink(group, had_company=False)
+    assert kept() is None
+
+
+def test_memory_that_is_freed_in_the_middle_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    changed, attend = fused_model(model_for("Bert", LOGITS)), fused.attend
+
+    def attend_and_free(*inputs: Any, **packed: Any) -> Tensor:
+        fused.KEPT_MEMORY.release()
+        return attend(*inputs, **packed)
+
+    with torch.inference_mode():
+        expected = changed(some_ids(3, 13)).logits
+        monkeypatch.setattr(fused, "attend", attend_and_free)
+        assert torch.equal(changed(some_ids(3, 13)).logits, expected)
 
 
 def test_compiled_and_exported_models_have_the_layers_of_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -252,6 +273,16 @@ def test_with_more_threads_for_a_batch_layers_stay_as_they_are():
     model = model_of("Bert")
     torch.set_num_threads(5)
     assert fused_model(model) is model
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_packed_rows_are_compared_as_they_are_read(n_threads: int, monkeypatch: pytest.MonkeyPatch):
+    torch.set_num_threads(n_threads)
+    backend = TorchBackend(fused_model(model_of("Bert")), LOGITS, device=CPU)
+    assert pack_backend(backend, 32) is not None
+    attend = fused.attend
+    monkeypatch.setattr(fused, "attend", lambda *inputs, **packed: attend(*inputs, **packed) + ("row_lengths" in packed))
+    assert pack_backend(backend, 32) is None
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

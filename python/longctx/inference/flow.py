@@ -118,8 +118,10 @@ class RowFlow:
 
     def close(self) -> None:
         """Wait for what is in work, end the threads that compute, and free what was kept for the next batch."""
-        self._workers.close()
-        KEPT_MEMORY.release()
+        try:
+            self._workers.close()
+        finally:
+            KEPT_MEMORY.release()
 
     def complete(self) -> list[Piece]:
         """Give the pieces that have become complete, once."""

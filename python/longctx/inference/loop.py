@@ -177,7 +177,7 @@ class RowRunner:
             )
 
     def _compute(self, group: RowGroup) -> LateValues | None:
-        """Values of a group; None, and nothing of it is kept, when memory ran out. Runs in any thread."""
+        """Values of a group; None, and none of its tensors is kept, when memory ran out. Runs in any thread."""
         try:
             with torch.inference_mode():  # which holds for a single thread
                 values = self._run_packed(group) if group.is_packed else self._run_rectangle(group)

@@ -223,8 +223,9 @@ impl Reader {
         let mut at = 0;
         while at < words.len() {
             at += write(self.cache.sets(), &self.sought[at..], base, tokens);
-            if let (Some(&(start, end)), Some(sought)) = (words.get(at), self.sought.get(at)) {
-                self.write_other(model, &text[start as usize..end as usize], sought.key, base + start, tokens);
+            if let Some(&(start, end)) = words.get(at) {
+                let key = self.sought[at].key;
+                self.write_other(model, &text[start as usize..end as usize], key, base + start, tokens);
                 at += 1;
             }
         }

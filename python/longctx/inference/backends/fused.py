@@ -46,7 +46,7 @@ class KeptMemory:
         n_numbers = prod(shape)
         if name not in kept or kept[name].numel() < n_numbers or kept[name].dtype != dtype:
             kept.pop(name, None)  # before there is new memory for it
-            kept[name] = torch.empty(n_numbers, dtype=dtype)
+            kept[name] = torch.empty(n_numbers, dtype=dtype, device="cpu")
         return kept[name][:n_numbers].view(shape)
 
     def release(self) -> None:

@@ -125,6 +125,7 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::cache::{NO_KEY, key};
 
     #[test]
     fn a_word_is_found_and_no_other_is() {
@@ -136,6 +137,16 @@ mod tests {
             assert_eq!(entries.get(Word::new(&bytes[1..length])), NONE);
         }
         assert_eq!(entries.get(Word::new(b"\0\0")), NONE, "zeros count");
+    }
+
+    #[test]
+    fn a_words_key_tells_it() {
+        let bytes: Vec<u8> = (1..=15).collect();
+        for length in 1..=15 {
+            let expected = (length <= LONGEST_BYTES).then(|| Word::new(&bytes[..length]));
+            assert_eq!(Word::of_key(key(&bytes, 0, length)), expected);
+        }
+        assert_eq!(Word::of_key(NO_KEY), None);
     }
 
     #[test]
