@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use crate::memory::Pool;
+use crate::scan::{Wide, wide};
 use crate::special::{FixedToken, Frame};
 
 /// On which side of a row the padding goes.
@@ -19,7 +20,7 @@ pub enum Side {
 
 /// An element type of `input_ids`.
 pub trait RowId: Pod + Send + Sync {
-    /// A vocabulary id in this type.
+    /// A vocabulary id in this type. `#[inline(always)]`: part of what is compiled for newer processors.
     fn from_id(id: u32) -> Self;
 
     /// Where the memory of ids comes from.
@@ -27,6 +28,7 @@ pub trait RowId: Pod + Send + Sync {
 }
 
 impl RowId for i64 {
+    #[inline(always)]
     fn from_id(id: u32) -> Self {
         Self::from(id)
     }
@@ -37,6 +39,7 @@ impl RowId for i64 {
 }
 
 impl RowId for i32 {
+    #[inline(always)]
     fn from_id(id: u32) -> Self {
         id as Self
     }
@@ -72,14 +75,28 @@ pub fn write_ids<T: RowId>(row: &mut [T], frame: &Frame, content: &[u32], pad_id
     let (before, rest) = rest.split_at_mut(frame.before.len());
     let (middle, after) = rest.split_at_mut(content.len());
     padding_before.fill(T::from_id(pad_id));
-    write(before, frame.before.iter().map(|token: &FixedToken| token.id));
-    write(middle, content.iter().copied());
-    write(after, frame.after.iter().map(|token| token.id));
+    write_fixed(before, &frame.before);
+    wide(Content { places: middle, ids: content });
+    write_fixed(after, &frame.after);
     padding_after.fill(T::from_id(pad_id));
 }
 
-fn write<T: RowId>(row: &mut [T], ids: impl Iterator<Item = u32>) {
-    row.iter_mut().zip(ids).for_each(|(slot, id)| *slot = T::from_id(id));
+fn write_fixed<T: RowId>(row: &mut [T], tokens: &[FixedToken]) {
+    row.iter_mut().zip(tokens).for_each(|(place, token)| *place = T::from_id(token.id));
+}
+
+struct Content<'c, T> {
+    places: &'c mut [T],
+    ids: &'c [u32],
+}
+
+impl<T: RowId> Wide for Content<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.places.iter_mut().zip(self.ids).for_each(|(place, &id)| *place = T::from_id(id));
+    }
 }
 
 /// Writes the offsets of a row. Fixed tokens and padding have `(0, 0)`: they stand in no document.

@@ -156,15 +156,15 @@ impl WordCache {
     }
 
     /// Keeps the tokens of a word; spans count from its start.
-    pub fn insert(&mut self, word: &[u8], key: Key, tokens: &Tokens) {
+    pub fn insert(&mut self, word: &[u8], key: Key, ids: &[u32], spans: &[(u32, u32)]) {
         if key != NO_KEY {
-            let inline = inline(tokens).unwrap_or_else(|| {
-                let (from, to) = self.put_aside(tokens);
+            let inline = inline(ids, spans).unwrap_or_else(|| {
+                let (from, to) = self.put_aside(ids, spans);
                 [from, to, 0, IN_SIDE_TABLE]
             });
             self.insert_short(key, inline);
         } else if word.len() <= LONGEST_BYTES {
-            let range = self.put_aside(tokens);
+            let range = self.put_aside(ids, spans);
             self.long.insert(word.into(), range);
         }
     }
@@ -175,7 +175,7 @@ impl WordCache {
         if key != NO_KEY && id < INLINE_IDS {
             self.insert_short(key, [id << 8 | start << 4 | end, 0, 0, 1 << NUMBER_SHIFT]);
         } else {
-            self.insert(word, key, &std::iter::once((id, (start, end))).collect());
+            self.insert(word, key, &[id], &[(start, end)]);
         }
     }
 
@@ -189,22 +189,22 @@ impl WordCache {
         self.sets.put(key, tokens);
     }
 
-    fn put_aside(&mut self, tokens: &Tokens) -> (u32, u32) {
-        if self.side.len() + tokens.len() > MOST_SIDE_TOKENS {
+    fn put_aside(&mut self, ids: &[u32], spans: &[(u32, u32)]) -> (u32, u32) {
+        if self.side.len() + ids.len() > MOST_SIDE_TOKENS {
             *self = Self::default(); // short words point into the side table, so all go together
         }
         let from = self.side.len() as u32;
-        self.side.append(tokens);
+        self.side.extend_shifted(ids, spans, 0);
         (from, self.side.len() as u32)
     }
 }
 
-fn inline(tokens: &Tokens) -> Option<Inline> {
-    if tokens.len() > INLINE_TOKENS || tokens.ids().iter().any(|&id| id >= INLINE_IDS) {
+fn inline(ids: &[u32], spans: &[(u32, u32)]) -> Option<Inline> {
+    if ids.len() > INLINE_TOKENS || ids.iter().any(|&id| id >= INLINE_IDS) {
         return None;
     }
-    let mut inline = [0, 0, 0, (tokens.len() as u32) << NUMBER_SHIFT];
-    for (slot, (&id, &(start, end))) in inline.iter_mut().zip(tokens.ids().iter().zip(tokens.byte_spans())) {
+    let mut inline = [0, 0, 0, (ids.len() as u32) << NUMBER_SHIFT];
+    for (slot, (&id, &(start, end))) in inline.iter_mut().zip(ids.iter().zip(spans)) {
         *slot = id << 8 | start << 4 | end;
     }
     Some(inline)
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn insert(cache: &mut WordCache, word: &[u8], tokens: &Tokens) {
-        cache.insert(word, key_of(word), tokens);
+        cache.insert(word, key_of(word), tokens.ids(), tokens.byte_spans());
     }
 
     /// What the cache knows of a word, however it keeps it.

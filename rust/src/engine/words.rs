@@ -118,7 +118,6 @@ struct Reader {
     cache: WordCache,
     words: Words,
     sought: Vec<Sought>,
-    word_tokens: Tokens,
 }
 
 impl<M: WordModel> WordEngine<M> {
@@ -251,10 +250,11 @@ impl Reader {
                     tokens.push(id, (start + from, start + to));
                     return self.cache.insert_single(word.as_bytes(), key, id, (from, to));
                 }
-                self.word_tokens.clear();
-                model.tokenize(word, &mut self.word_tokens);
-                tokens.extend_shifted(self.word_tokens.ids(), self.word_tokens.byte_spans(), start);
-                self.cache.insert(word.as_bytes(), key, &self.word_tokens);
+                let n_before = tokens.len();
+                model.tokenize(word, tokens);
+                let (ids, spans) = tokens.part(n_before..tokens.len());
+                self.cache.insert(word.as_bytes(), key, ids, spans);
+                tokens.shift_from(n_before, start);
             }
         }
     }
