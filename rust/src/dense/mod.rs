@@ -8,7 +8,9 @@
 //! started here: with a second one, batches on two threads took 6 to 19 % longer.
 #![allow(unsafe_code)] // a call of a function for instructions whose presence was just asked for
 
-use bytemuck::{Pod, Zeroable};
+mod number;
+
+pub use number::{Bfloat16, Number};
 
 /// Sums are kept side by side, as many as two of the widest registers hold.
 const LANES: usize = 32;
@@ -22,48 +24,6 @@ const ERF: [[f32; 6]; 2] = [
     [0.797_884_46, 0.068_216_585, 0.009_383_499, 3.425_255_4e-4, 1.270_488_7e-5, 4.488_441_3e-8],
     [1.0, 0.252_162_64, 0.028_789_148, 1.898_272_9e-3, 7.434_402_5e-5, 1.188_578_7e-6],
 ];
-
-/// How numbers are kept.
-pub trait Number: Copy {
-    /// What is computed with.
-    fn to_f32(self) -> f32;
-
-    /// The nearest number.
-    fn from_f32(x: f32) -> Self;
-}
-
-impl Number for f32 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-
-    #[inline(always)]
-    fn from_f32(x: f32) -> Self {
-        x
-    }
-}
-
-/// The upper half of a float32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
-#[repr(transparent)]
-pub struct Bfloat16(u16);
-
-impl Number for Bfloat16 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
-    }
-
-    /// To even, where two are as near.
-    #[inline(always)]
-    fn from_f32(x: f32) -> Self {
-        let bits = x.to_bits();
-        let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
-        // Rounding up could make infinity of what is not a number.
-        Self(if x.is_nan() { bits >> 16 | 0x40 } else { rounded } as u16)
-    }
-}
 
 /// Of a layer normalization.
 #[derive(Debug, Clone, Copy)]
@@ -202,20 +162,6 @@ mod tests {
             sum += term / f64::from(2 * n + 1);
         }
         sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
-    #[test]
-    fn numbers_of_half_the_width_are_the_nearest() {
-        let bits = |x: f32| Bfloat16::from_f32(x).0;
-        assert_eq!([1.0, -2.5, 0.0].map(bits), [0x3F80, 0xC020, 0]);
-        let between = |low: u32, more: u32| bits(f32::from_bits(low << 16 | more));
-        assert_eq!((between(0x3F80, 0x8000), between(0x3F81, 0x8000), between(0x3F80, 0x8001)), (0x3F80, 0x3F82, 0x3F81), "to even");
-        assert_eq!([f32::MAX, f32::INFINITY, f32::NEG_INFINITY].map(bits), [0x7F80, 0x7F80, 0xFF80]);
-        let none = [f32::NAN, f32::from_bits(0x7F80_0001), f32::from_bits(0xFFFF_FFFF)];
-        assert!(none.map(|x| Bfloat16::from_f32(x).to_f32()).iter().all(|x| x.is_nan()));
-        for low in (0..=u16::MAX).filter(|&low| !Bfloat16(low).to_f32().is_nan()) {
-            assert_eq!(bits(Bfloat16(low).to_f32()), low);
-        }
     }
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
