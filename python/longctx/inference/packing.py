@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import groupby
@@ -27,7 +26,7 @@ from longctx.inference.backends.base import Backend, Readout
 from longctx.inference.backends.first_token import is_first_token_model
 from longctx.inference.backends.torch_backend import TorchBackend, read_output
 from longctx.inference.backends.twins import is_close, relative_difference, twin
-from longctx.inference.workers import Workers
+from longctx.inference.workers import run_as_batch
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ def pack_backend(backend: Backend, longest: int) -> PackedBackend | None:
         return None
     try:
         packed = PackedBackend(backend.model, backend.readout, longest)
-        difference = _difference_as_read(backend, packed)
+        difference = run_as_batch(partial(_difference, backend, packed), backend.n_parallel)
     except Exception as error:  # whatever a future version of transformers makes of it: the plain path is always right
         logger.info("packed rows are not used: %s", error)
         return None
@@ -137,14 +136,6 @@ def _is_packable(model: Any) -> bool:
     is_known: bool = getattr(config, "model_type", "") in PACKABLE and not getattr(config, "is_decoder", False)
     reads_first: bool = getattr(config, "classifier_pooling", "cls") == "cls"
     return is_known and reads_first and _has_attention(model)
-
-
-def _difference_as_read(backend: TorchBackend, packed: PackedBackend) -> float:
-    """Give the difference in a thread as those that will read: with more threads, layers may compute in another way."""
-    if backend.n_parallel == 1:
-        return _difference(backend, packed)
-    with closing(Workers(backend.n_parallel)) as workers:
-        return workers.submit(partial(_difference, backend, packed)).result()
 
 
 def _difference(backend: TorchBackend, packed: PackedBackend) -> float:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from typing import TypeVar
 
@@ -52,6 +53,17 @@ class Workers:
             self._executor.shutdown(cancel_futures=True)
             self._executor = None
             _RUNNING.discard(self)
+
+
+def run_as_batch(task: Callable[[], T], n_workers: int) -> T:
+    """Run a task as a batch of a run with so many workers is: in one of them, or with one in the calling thread.
+
+    With another number of torch's threads, layers may compute in another way.
+    """
+    if n_workers == 1:
+        return task()
+    with closing(Workers(n_workers)) as workers:
+        return workers.submit(task).result()
 
 
 _RUNNING: weakref.WeakSet[Workers] = weakref.WeakSet()

@@ -11,7 +11,6 @@ For layers whose parts are known, in float32 and bfloat16.
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 from functools import partial
 from math import ceil, prod
 from typing import Any
@@ -26,7 +25,7 @@ from longctx._core import bias_add_norm, bias_gelu
 from longctx.inference.backends.first_token import FirstTokenLayer
 from longctx.inference.backends.layers import ATTENTION, attend, is_known, layers_of, parts_of
 from longctx.inference.backends.twins import check_values, equal_or_plain, is_of_transformers, twin
-from longctx.inference.workers import Workers, cpu_workers
+from longctx.inference.workers import cpu_workers, run_as_batch
 
 DTYPES = (torch.float32, torch.bfloat16)
 MOST_THREADS = 2
@@ -107,13 +106,11 @@ def fused_model(model: Any) -> Any:
     n_threads = ceil(torch.get_num_threads() / cpu_workers())
     if n_threads > MOST_THREADS or model.device.type != "cpu" or not (is_of_transformers(model) and is_known(model)):
         return model
-    return equal_or_plain(model, _changed, _values_of_worker, "layers are computed as transformers has them")
+    return equal_or_plain(model, _changed, _values, "layers are computed as transformers has them")
 
 
-def _values_of_worker(model: Any) -> Tensor:
-    """Ask a model in a thread as those of a run: with more threads its own layers would answer."""
-    with closing(Workers(cpu_workers())) as workers:
-        return workers.submit(partial(check_values, model, with_padding=True)).result()
+def _values(model: Any) -> Tensor:
+    return run_as_batch(partial(check_values, model, with_padding=True), cpu_workers())
 
 
 def _changed(model: Any) -> Any:
