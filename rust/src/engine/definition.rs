@@ -223,3 +223,12 @@ pub fn field<'d, T: Deserialize<'d>>(object: &Object<'d>, name: &str) -> Result<
 pub fn kind(component: &Value) -> &str {
     component["type"].as_str().unwrap_or_default()
 }
+
+/// The members of a sequence, in order; a component that is none is its own only member.
+pub fn members<'v>(component: &'v Value, key: &str) -> Vec<&'v Value> {
+    match kind(component) {
+        "Sequence" => component[key].as_array().into_iter().flatten().flat_map(|member| members(member, key)).collect(),
+        _ if component.is_null() => vec![],
+        _ => vec![component],
+    }
+}

@@ -35,7 +35,8 @@ impl Class {
 pub struct Traits {
     /// Its class.
     pub class: Class,
-    /// NFC may change it, or the character before it: whatever is not surely normal by itself and a starter.
+    /// NFC may change it, or the character before it: whatever is not surely normal by itself and a starter. Or it has a small letter; but
+    /// ASCII is never loose.
     pub is_loose: bool,
 }
 
@@ -44,16 +45,32 @@ pub struct Traits {
 pub struct Classes {
     ascii: [Class; 128],
     beyond: CharTable<Traits>,
-    /// Does NFC come before the expressions?
+    /// What comes before the expressions.
+    pub changes: Changes,
+}
+
+/// What is done to a text before it is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// NFC.
     pub nfc: bool,
+    /// Letters are lowered after that.
+    pub lower: bool,
+}
+
+impl Changes {
+    /// May anything change?
+    pub fn any(self) -> bool {
+        self.nfc || self.lower
+    }
 }
 
 impl Classes {
-    /// Asks Oniguruma, whose tables decide in `tokenizers`. Without `nfc` no character is loose.
+    /// Asks Oniguruma, whose tables decide in `tokenizers`. Without changes no character is loose.
     ///
     /// # Errors
     /// Its message.
-    pub fn new(nfc: bool) -> Result<Self, String> {
+    pub fn new(changes: Changes) -> Result<Self, String> {
         let compile = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
         let (letter, number, space) = (compile(r"\p{L}")?, compile(r"\p{N}")?, compile(r"\s")?);
         let class = move |character: char| {
@@ -68,8 +85,9 @@ impl Classes {
             }
         };
         let ascii = std::array::from_fn(|byte| class(byte as u8 as char));
-        let traits = move |character: char| Traits { class: class(character), is_loose: nfc && is_loose(character) };
-        Ok(Self { ascii, beyond: CharTable::new(traits), nfc })
+        let is_loose = move |character| changes.nfc && is_composed_loosely(character) || changes.lower && has_lower(character);
+        let traits = move |character: char| Traits { class: class(character), is_loose: is_loose(character) };
+        Ok(Self { ascii, beyond: CharTable::new(traits), changes })
     }
 
     /// The class of an ASCII byte.
@@ -94,7 +112,7 @@ impl Classes {
         self.at(text, at).map(|(traits, _)| traits.class)
     }
 
-    /// Could NFC change something at or right before byte `at`?
+    /// Could something change at or right before byte `at`?
     #[inline]
     pub fn is_loose_at(&self, text: &str, at: usize) -> bool {
         self.at(text, at).is_some_and(|(traits, _)| traits.is_loose)
@@ -114,6 +132,10 @@ impl Classes {
 }
 
 /// A starter that passes the quick check neither changes nor reaches back to the character before it.
-fn is_loose(character: char) -> bool {
+fn is_composed_loosely(character: char) -> bool {
     canonical_combining_class(character) != 0 || is_nfc_quick(std::iter::once(character)) != IsNormalized::Yes
+}
+
+fn has_lower(character: char) -> bool {
+    !character.to_lowercase().eq(std::iter::once(character))
 }

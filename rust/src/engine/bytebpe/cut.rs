@@ -1,6 +1,6 @@
 //! Writes the words of a window of ASCII: eight at a time, each of which ends where the next one starts.
 
-use super::split::{Block, Carry, Splitter};
+use super::split::{self, Block, Carry, Splitter};
 use crate::engine::words::Words;
 use crate::scan::{BLOCK_BYTES, Wide};
 
@@ -14,7 +14,7 @@ const BLOCK_PLACES: usize = BLOCK_BYTES + PLACES + 1;
 const MOST_PLACES: usize = 16 * BLOCK_PLACES;
 
 /// The work.
-pub struct Cut<'c, const GPT2: bool> {
+pub struct Cut<'c, const KIND: u8> {
     pub splitter: &'c Splitter,
     pub text: &'c str,
     /// The window, whose masks `words` has.
@@ -25,7 +25,7 @@ pub struct Cut<'c, const GPT2: bool> {
     pub words: &'c mut Words,
 }
 
-impl<const GPT2: bool> Wide for Cut<'_, GPT2> {
+impl<const KIND: u8> Wide for Cut<'_, KIND> {
     /// Where the word starts that goes on, and whether the window ends without a character beyond ASCII.
     type Output = (usize, bool);
 
@@ -50,7 +50,11 @@ impl<const GPT2: bool> Wide for Cut<'_, GPT2> {
             let beyond = masks[i][0] & masks[i][1] & masks[i][2] & kept;
             let inside = valid & kept & (beyond & beyond.wrapping_neg()).wrapping_sub(1);
             let block = Block::new(&masks[i], inside, follower << (n_valid - 1));
-            let starts = if GPT2 { splitter.gpt2(text, base, &block, &mut carry) } else { splitter.gpt4(text, base, &block, &mut carry) };
+            let starts = match KIND {
+                split::GPT2 => splitter.gpt2(text, base, &block, &mut carry),
+                split::GPT4 => splitter.gpt4(text, base, &block, &mut carry),
+                _ => splitter.clip(text, base, &block, &mut carry),
+            };
             if n_words + BLOCK_PLACES > MOST_PLACES {
                 spans.extend_from_slice(&places[..n_words]);
                 places[0].0 = places[n_words].0;

@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::classes::Changes;
+use super::ending::END;
 use super::joined::{Ids, Joined};
 use super::merge::{Merges, UNUSED};
 use super::pairs::{FIRST_MERGE, NONE};
 use super::pattern::Pattern;
-use crate::engine::definition::{Definition, Entry, kind};
+use crate::engine::definition::{Definition, Entry, kind, members};
 
 /// The parts of a BPE model that count.
 #[derive(Debug, Deserialize)]
@@ -21,8 +23,6 @@ pub struct Model<'d> {
     kind: Option<String>,
     #[serde(default)]
     dropout: Option<f32>,
-    #[serde(default)]
-    unk_token: Option<String>,
     #[serde(default)]
     continuing_subword_prefix: Option<String>,
     #[serde(default)]
@@ -115,7 +115,7 @@ impl Trim {
 #[derive(Debug)]
 pub struct Rules {
     pub pattern: Pattern,
-    pub nfc: bool,
+    pub changes: Changes,
     pub prefix_space: bool,
     pub trim: Option<Trim>,
 }
@@ -126,13 +126,9 @@ impl Rules {
     /// # Errors
     /// What the engine does not know.
     pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
-        let nfc = match kind(&definition.normalizer) {
-            "" if definition.normalizer.is_null() => false,
-            "NFC" => true,
-            other => return Err(format!("its normalizer {other} is not known to the byte-level engine")),
-        };
         let (pattern, prefix_space) = pattern(&definition.pre_tokenizer)?;
-        let rules = Self { pattern, nfc, prefix_space, trim: trim(&definition.post_processor_json()?)? };
+        let changes = changes(&definition.normalizer, pattern)?;
+        let rules = Self { pattern, changes, prefix_space, trim: trim(&definition.post_processor_json()?)? };
         match rules.trim {
             Some(trim) if prefix_space && !trim.keeps_first_space => Err("it adds a space that its post-processor does not know of".into()),
             _ => Ok(rules),
@@ -144,16 +140,36 @@ fn flag(component: &Value, name: &str, default: bool) -> bool {
     component[name].as_bool().unwrap_or(default)
 }
 
+/// What the normalizer does to a text that this pattern cuts.
+fn changes(normalizer: &Value, pattern: Pattern) -> Result<Changes, String> {
+    let is_clip = matches!(pattern, Pattern::Clip { .. });
+    let mut changes = Changes::default();
+    for member in members(normalizer, "normalizers") {
+        match kind(member) {
+            "NFC" if changes == Changes::default() => changes.nfc = true,
+            "Lowercase" if is_clip => changes.lower = true,
+            // White space is removed, and it is all the same how much there was.
+            "Replace" if is_clip && member["pattern"]["Regex"] == r"\s+" && member["content"] == " " => {}
+            other => return Err(format!("its normalizer {other} is not known to the byte-level engine where it stands")),
+        }
+    }
+    if is_clip == changes.lower { Ok(changes) } else { Err("its pre-tokenizer is known for lowered text only".into()) }
+}
+
 /// The pattern, and whether a space is put before texts.
 fn pattern(pre_tokenizer: &Value) -> Result<(Pattern, bool), String> {
     let unknown = || "its pre-tokenizer is not known to the byte-level engine".to_owned();
     match (kind(pre_tokenizer), pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice)) {
         ("ByteLevel", _) if flag(pre_tokenizer, "use_regex", true) => Ok((Pattern::Gpt2, flag(pre_tokenizer, "add_prefix_space", true))),
         ("Sequence", Some([split, bytes])) if kind(split) == "Split" && kind(bytes) == "ByteLevel" => {
-            let regex = split["pattern"]["Regex"].as_str().and_then(Pattern::known);
-            let is_plain = split["behavior"] == "Isolated" && !flag(split, "invert", false);
-            let only_maps = !flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true);
-            regex.filter(|_| is_plain && only_maps).map(|pattern| (pattern, false)).ok_or_else(unknown)
+            let regex = split["pattern"]["Regex"].as_str().ok_or_else(unknown)?;
+            let (cuts_again, adds_space) = (flag(bytes, "use_regex", true), flag(bytes, "add_prefix_space", true));
+            let pattern = match (split["behavior"].as_str(), flag(split, "invert", false)) {
+                (Some("Isolated"), false) if !cuts_again => Pattern::known(regex),
+                (Some("Removed"), true) if cuts_again => Pattern::known_kept(regex),
+                _ => None,
+            };
+            pattern.filter(|_| !adds_space).map(|pattern| (pattern, false)).ok_or_else(unknown)
         }
         _ => Err(unknown()),
     }
@@ -200,18 +216,17 @@ impl Model<'_> {
         let is_set = |option: &Option<String>| option.as_ref().is_some_and(|string| !string.is_empty());
         let known = self.kind.as_deref().is_none_or(|kind| kind == "BPE")
             && self.dropout.is_none_or(|dropout| dropout == 0.0)
-            && self.unk_token.is_none()
             && !is_set(&self.continuing_subword_prefix)
-            && !is_set(&self.end_of_word_suffix)
+            && !(is_set(&self.end_of_word_suffix) && self.ignore_merges)
             && !self.byte_fallback;
         if known { Ok(()) } else { Err("its BPE model has options that the byte-level engine does not know".into()) }
     }
 
-    /// Its merges, and, where whole words come before merges, the ids of all entries by their bytes.
+    /// Reads everything. Every byte is an entry, so that there is nothing unknown.
     ///
     /// # Errors
     /// What the engine does not know, or what is wrong.
-    pub fn read(&self) -> Result<(Merges, Option<WholeWords>), String> {
+    pub fn read(&self) -> Result<Read, String> {
         self.check()?;
         let mut ids: Ids<'_> = HashMap::with_capacity_and_hasher(self.vocab.0.len(), ahash::RandomState::default());
         ids.extend(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)));
@@ -219,22 +234,56 @@ impl Model<'_> {
         if ids.len() != self.vocab.0.len() || n_ids > 4 * ids.len() || has_equals(ids.values(), n_ids) {
             return Err("its vocabulary has entries or ids twice, or large gaps".into());
         }
-        if self.merges.len() as u32 >= NONE - FIRST_MERGE {
+        if self.merges.len() as u32 >= NONE - 2 * FIRST_MERGE {
             return Err("it has more merges than the byte-level engine can number".into());
         }
         let byte_ids = byte_ids(&ids)?;
-        let mut merges: Vec<[u32; 3]> = Vec::with_capacity(self.merges.len());
+        let suffix = self.end_of_word_suffix.as_deref().filter(|suffix| !suffix.is_empty());
+        let mut merges = suffix.map(|suffix| end_merges(&ids, &byte_ids, suffix)).transpose()?.unwrap_or_default();
+        merges.reserve(self.merges.len());
+        let end_id = suffix.map(|_| byte_ids[usize::from(END)]);
         let mut joined = Joined::new(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)), n_ids);
         for merge in &self.merges {
             let (left, right) = parts(merge)?;
             match (ids.get(left), ids.get(right), joined.id(&ids, left, right)) {
+                (Some(left), Some(right), _) if [Some(*left), Some(*right)].contains(&end_id) => {
+                    return Err("it merges a byte that no text has".into());
+                }
                 (Some(&left), Some(&right), Some(both)) => merges.push([left, right, both]),
                 _ => return Err(format!("its merge of {left:?} and {right:?} is not in its vocabulary")),
             }
         }
-        let whole = self.ignore_merges.then(|| whole_words(&self.vocab));
-        Ok((Merges::new(&byte_ids, &merges, n_ids), whole))
+        let whole_words = self.ignore_merges.then(|| whole_words(&self.vocab));
+        Ok(Read { merges: Merges::new(&byte_ids, &merges, n_ids), whole_words, marks_ends: suffix.is_some() })
     }
+}
+
+/// What is in a model.
+#[derive(Debug)]
+pub struct Read {
+    pub merges: Merges,
+    /// Where whole words come before merges, the ids of all entries by their bytes.
+    pub whole_words: Option<WholeWords>,
+    /// The last byte of a word is another token than the same byte elsewhere: see [`super::ending`].
+    pub marks_ends: bool,
+}
+
+/// The merges of each byte and [`END`], which make the entry that the byte is with the suffix.
+fn end_merges(ids: &Ids<'_>, byte_ids: &[u32; 256], suffix: &str) -> Result<Vec<[u32; 3]>, String> {
+    if byte_ids[usize::from(END)] == UNUSED {
+        return Err("it has no entry for a byte that no text has, which is needed to mark ends".into());
+    }
+    let mut merges = Vec::with_capacity(FIRST_MERGE as usize);
+    for (byte, character) in symbols().filter(|&(byte, _)| !is_never_in_text(byte)) {
+        let both = ids.get(format!("{character}{suffix}").as_str()).ok_or("its vocabulary does not have every byte at the end of a word")?;
+        merges.push([byte_ids[usize::from(byte)], byte_ids[usize::from(END)], *both]);
+    }
+    Ok(merges)
+}
+
+/// Every byte with the character that stands for it.
+fn symbols() -> impl Iterator<Item = (u8, char)> {
+    bytes_of_characters().into_iter().zip(0..).filter_map(|(byte, code)| Some((byte?, char::from_u32(code)?)))
 }
 
 /// Ids by the bytes of a whole word.
@@ -258,11 +307,10 @@ fn is_never_in_text(byte: u8) -> bool {
 
 fn byte_ids(ids: &Ids<'_>) -> Result<[u32; 256], String> {
     let mut byte_ids = [0; 256];
-    for (byte, code) in bytes_of_characters().iter().zip(0..).filter_map(|(byte, code)| Some((byte.as_ref()?, code))) {
-        let id = char::from_u32(code).and_then(|character| ids.get(character.encode_utf8(&mut [0; 4]) as &str));
-        byte_ids[usize::from(*byte)] = match id {
+    for (byte, character) in symbols() {
+        byte_ids[usize::from(byte)] = match ids.get(character.encode_utf8(&mut [0; 4]) as &str) {
             Some(&id) => id,
-            None if is_never_in_text(*byte) => UNUSED,
+            None if is_never_in_text(byte) => UNUSED,
             None => return Err("its vocabulary does not have every byte".into()),
         };
     }

@@ -1,10 +1,12 @@
-//! Byte-level BPE: GPT-2, `RoBERTa`, `ModernBERT`, Qwen, Llama 3 and what is built like them.
+//! Byte-level BPE: GPT-2, `RoBERTa`, `ModernBERT`, Qwen, Llama 3, CLIP and what is built like them.
 //!
-//! A word is a match of the pre-tokenizer's regular expression; where NFC may change something, a few of them (see [`region`]).
+//! A word is a match of the pre-tokenizer's regular expression; where NFC or the lowering of letters may change something, a few of them
+//! (see [`region`]).
 
 mod block;
 mod classes;
 mod cut;
+mod ending;
 mod entries;
 mod joined;
 mod load;
@@ -22,7 +24,7 @@ mod split;
 mod tests;
 
 use classes::{Class, Classes};
-use load::{Model, Rules, Trim, WholeWords};
+use load::{Model, Read, Rules, Trim, WholeWords};
 use merge::Merges;
 use region::Normalized;
 use split::Splitter;
@@ -39,6 +41,8 @@ pub struct ByteBpe {
     splitter: Splitter,
     merges: Merges,
     whole_words: Option<WholeWords>,
+    /// The last byte of a word is another token than the same byte elsewhere.
+    marks_ends: bool,
     prefix_space: bool,
     trim: Option<Trim>,
 }
@@ -50,19 +54,26 @@ impl ByteBpe {
     /// What of it the engine does not know.
     pub fn new(definition: &Definition<'_>, added: &[Vec<AddedToken>; 2]) -> Result<Self, String> {
         let rules = Rules::new(definition)?;
-        if rules.nfc
-            && let Some(token) = added[1].iter().find(|token| !is_left_alone(token))
-        {
-            return Err(format!("its added token {:?} may change by composition", token.content));
+        // Where all are read as text, there is nothing that they could hide.
+        let has_effect = added[1].iter().any(|token| !token.is_text);
+        let may_change = |token: &&AddedToken| rules.changes.lower || rules.changes.nfc && !is_left_alone(token);
+        if has_effect && let Some(token) = added[1].iter().find(may_change) {
+            return Err(format!("its added token {:?} may change by composition or lowering", token.content));
         }
-        let (merges, whole_words) = definition.model::<Model<'_>>()?.read()?;
-        let splitter = Splitter::new(rules.pattern, Classes::new(rules.nfc)?);
-        Ok(Self { splitter, merges, whole_words, prefix_space: rules.prefix_space, trim: rules.trim })
+        let Read { merges, whole_words, marks_ends } = definition.model::<Model<'_>>()?.read()?;
+        if marks_ends && rules.prefix_space {
+            return Err("it puts a space before texts and marks the ends of words".into());
+        }
+        let splitter = Splitter::new(rules.pattern, Classes::new(rules.changes)?);
+        Ok(Self { splitter, merges, whole_words, marks_ends, prefix_space: rules.prefix_space, trim: rules.trim })
     }
 
     /// Calls `emit` with the id and length of the tokens of a match.
     #[inline]
     fn match_tokens(&self, bytes: &[u8], mut emit: impl FnMut(u32, usize)) {
+        if self.marks_ends {
+            return ending::merge(&self.merges, bytes, self.splitter.classes.changes.lower, emit);
+        }
         match self.whole_words.as_ref().and_then(|words| words.get(bytes)) {
             Some(&id) => emit(id, bytes.len()),
             None => self.merges.merge(bytes, emit),
@@ -72,12 +83,14 @@ impl ByteBpe {
     /// A word of one match that stands as it is.
     #[inline]
     fn read_match(&self, word: &str, trimming: Trimming, tokens: &mut Tokens) {
-        let mut start = 0;
-        self.match_tokens(word.as_bytes(), |id, length| {
-            let end = start + length;
-            let span = (floor(word, start), ceil(word, end));
-            tokens.push(id, trimming.span(&word.as_bytes()[start..end], word, span));
-            start = end;
+        self.splitter.each_seen(word, |seen| {
+            let mut start = seen.start;
+            self.match_tokens(&word.as_bytes()[seen], |id, length| {
+                let end = start + length;
+                let span = (floor(word, start), ceil(word, end));
+                tokens.push(id, trimming.span(&word.as_bytes()[start..end], word, span));
+                start = end;
+            });
         });
     }
 
@@ -85,13 +98,20 @@ impl ByteBpe {
     #[cold]
     fn read_changed(&self, word: &str, prefix_space: bool, trimming: Trimming, tokens: &mut Tokens) {
         let Splitter { pattern, classes, .. } = &self.splitter;
-        let normalized = Normalized::new(word, classes.nfc, prefix_space);
-        let (mut start, mut spans) = (0, normalized.spans());
+        let normalized = Normalized::new(word, classes.changes, prefix_space);
+        let (mut start, mut n_done, mut spans) = (0, 0, normalized.spans());
         while start < normalized.text.len() {
             let end = pattern.match_end(classes, &normalized.text, start);
-            self.match_tokens(&normalized.text.as_bytes()[start..end], |id, length| {
-                let (piece, span) = spans.next(length);
-                tokens.push(id, trimming.span(piece, word, span));
+            self.splitter.each_seen(&normalized.text[start..end], |seen| {
+                let seen = start + seen.start..start + seen.end;
+                if seen.start > n_done {
+                    spans.next(seen.start - n_done);
+                }
+                self.match_tokens(&normalized.text.as_bytes()[seen.clone()], |id, length| {
+                    let (piece, span) = spans.next(length);
+                    tokens.push(id, trimming.span(piece, word, span));
+                });
+                n_done = seen.end;
             });
             start = end;
         }
@@ -115,7 +135,7 @@ impl WordModel for ByteBpe {
     fn split(&self, stretch: &Stretch<'_>, from: usize, words: &mut Words) -> usize {
         if from == 0 && self.puts_space(stretch.text, stretch.before) {
             // The space may change where the first matches end.
-            let end = region::next_border(&self.splitter.classes, stretch.text, 0);
+            let end = region::next_border(self.splitter.pattern, &self.splitter.classes, stretch.text, 0);
             words.spans.push((0, end as u32));
             return end;
         }
@@ -124,12 +144,14 @@ impl WordModel for ByteBpe {
 
     #[inline]
     fn expect(&self, key: Key) {
-        self.merges.expect(key);
+        if !self.marks_ends {
+            self.merges.expect(key);
+        }
     }
 
     #[inline]
     fn single_token(&self, word: &str, key: Key) -> Option<(u32, (u32, u32))> {
-        if self.whole_words.is_some() || region::is_loose(&self.splitter.classes, word) {
+        if self.whole_words.is_some() || self.marks_ends || region::is_loose(&self.splitter.classes, word) {
             return None;
         }
         let id = self.merges.single(key)?;
@@ -166,7 +188,8 @@ impl WordModel for ByteBpe {
             return !before.class.is_space();
         }
         let is_word_border = before.class == Class::Letter && after.class != Class::Letter;
-        is_word_border && !before.is_loose && !after.is_loose && !classes.is_loose_at(text, next)
+        let is_fixed = !before.is_loose && !after.is_loose && !classes.is_loose_at(text, next);
+        is_word_border && is_fixed && !self.splitter.pattern.may_reach_across(text, at)
     }
 
     fn explain(&self) -> String {

@@ -1,4 +1,4 @@
-//! Text that NFC may change: kept together as one word, normalized where the word is tokenized.
+//! Text that NFC or the lowering of letters may change: kept together as one word, normalized where the word is tokenized.
 //!
 //! Where a match of the expression, or the two characters after it, hold a loose character, the word goes on to the next place that is
 //! the border of two matches whatever stands elsewhere, before and after normalization:
@@ -13,25 +13,25 @@
 use unicode_normalization_alignments::UnicodeNormalization;
 use unicode_normalization_alignments::char::{canonical_combining_class, compose, decompose_canonical};
 
-use super::classes::{Class, Classes};
+use super::classes::{Changes, Class, Classes};
 use super::pattern::Pattern;
 
 /// Where the word ends that starts at byte `at`.
 #[inline]
 pub fn word_end(pattern: Pattern, classes: &Classes, text: &str, at: usize) -> usize {
     let end = pattern.match_end(classes, text, at);
-    if !classes.nfc {
+    if !classes.changes.any() {
         return end;
     }
     match first_loose(classes, text, at, end) {
-        Some(loose) => next_border(classes, text, loose),
+        Some(loose) => next_border(pattern, classes, text, loose),
         None => end,
     }
 }
 
-/// Does NFC have anything to do in this word?
+/// May anything change in this word? ASCII aside, whose letters are lowered where they are read.
 pub fn is_loose(classes: &Classes, word: &str) -> bool {
-    classes.nfc && !word.is_ascii() && first_loose(classes, word, 0, word.len()).is_some()
+    classes.changes.any() && !word.is_ascii() && first_loose(classes, word, 0, word.len()).is_some()
 }
 
 /// The end of the first loose character in a match, or in the two characters after it.
@@ -48,14 +48,14 @@ fn first_loose(classes: &Classes, text: &str, mut at: usize, end: usize) -> Opti
 }
 
 /// The first place after byte `at` that is the border of two matches; the end of the text where there is none.
-pub fn next_border(classes: &Classes, text: &str, mut at: usize) -> usize {
+pub fn next_border(pattern: Pattern, classes: &Classes, text: &str, mut at: usize) -> usize {
     // What comes before is not known to be a letter or no whitespace, so the border is not right here.
     let Some((mut before, next)) = classes.at(text, at) else { return at };
     at = next;
     while let Some((traits, next)) = classes.at(text, at) {
         let is_word_border = before.class == Class::Letter && !before.is_loose && traits.class != Class::Letter && !traits.is_loose;
         let is_space = text.as_bytes()[at] == b' ' && !before.class.is_space();
-        if is_space || is_word_border && !classes.is_loose_at(text, next) {
+        if is_space || is_word_border && !classes.is_loose_at(text, next) && !pattern.may_reach_across(text, at) {
             return at;
         }
         (before, at) = (traits, next);
@@ -97,7 +97,7 @@ pub struct Normalized {
 impl Normalized {
     /// What `NormalizedString` of `tokenizers` makes of the word, with its rules for what a changed character stands for: characters are
     /// used up in order, and one that is added stands for the same as the byte before it.
-    pub fn new(word: &str, nfc: bool, prefix_space: bool) -> Self {
+    pub fn new(word: &str, changes: Changes, prefix_space: bool) -> Self {
         let mut made = Self { text: String::with_capacity(word.len() + 1), spans: Vec::with_capacity(word.len() + 1) };
         if prefix_space {
             made.text.push(' ');
@@ -110,10 +110,16 @@ impl Normalized {
             let first = used.next();
             let span = first.unwrap_or(last_used);
             last_used = used.last().or(first).unwrap_or(last_used);
-            made.text.push(character);
-            made.spans.push(span);
+            let n_before = made.text.len();
+            if changes.lower {
+                made.text.extend(character.to_lowercase());
+            } else {
+                made.text.push(character);
+            }
+            let n_chars = made.text[n_before..].chars().count();
+            made.spans.extend(std::iter::repeat_n(span, n_chars));
         };
-        if nfc && !is_composed(word) {
+        if changes.nfc && !is_composed(word) {
             word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
         } else {
             word.chars().for_each(|character| append(character, 1));

@@ -3,12 +3,21 @@
 //! Holds for ASCII. From the last word that starts before another character on, [`Pattern::match_end`] reads match by match, until ASCII
 //! goes on after one. A match depends on nothing before it, so each of the two may start wherever a match ended.
 
+use std::ops::Range;
+
+use memchr::memmem;
+
 use super::classes::{Class, Classes};
 use super::cut::Cut;
-use super::pattern::Pattern;
+use super::pattern::{CONTROL_START, Pattern};
 use super::region;
 use crate::engine::words::{WINDOW_BYTES, Words};
 use crate::scan::{ByteSet, masks, wide};
+
+/// The kinds of [`Pattern`], for code that is made for each.
+pub const GPT2: u8 = 0;
+pub const GPT4: u8 = 1;
+pub const CLIP: u8 = 2;
 
 /// Finds words.
 #[derive(Debug)]
@@ -75,6 +84,9 @@ impl Splitter {
         let mut n_bytes = WINDOW_BYTES;
         loop {
             let end = text.len().min(from + n_bytes);
+            if self.pattern.has_controls() && memmem::find(&text.as_bytes()[from..end], CONTROL_START).is_some() {
+                return self.characters(text, from, end, words, |_| false);
+            }
             words.masks.clear();
             masks(&text.as_bytes()[from..end], &self.code, &mut words.masks);
             let resume = self.window(text, from, end, words);
@@ -85,16 +97,30 @@ impl Splitter {
         }
     }
 
+    /// Calls back with what the model sees of a match: all of it, but for CLIP, where white space is removed, and a control string is cut
+    /// again, by `ByteLevel`.
+    #[inline]
+    pub fn each_seen(&self, matched: &str, mut each: impl FnMut(Range<usize>)) {
+        let Pattern::Clip { .. } = self.pattern else { return each(0..matched.len()) };
+        let (start, end) = (self.classes.run(matched, 0, Class::is_space), matched.len());
+        if self.pattern.control(&matched.as_bytes()[start..]) > 0 {
+            [start..start + 2, start + 2..end - 2, end - 2..end].into_iter().for_each(each);
+        } else if start < end {
+            each(start..end);
+        }
+    }
+
     /// Appends the words that end in a window, and returns where the one after them starts.
     fn window(&self, text: &str, from: usize, end: usize, words: &mut Words) -> usize {
         let mut open = from;
         while open < end {
             let is_ascii = match self.pattern {
-                Pattern::Gpt2 => self.ascii::<true>(text, from, end, &mut open, words),
-                Pattern::Gpt4 { .. } => self.ascii::<false>(text, from, end, &mut open, words),
+                Pattern::Gpt2 => self.ascii::<GPT2>(text, from, end, &mut open, words),
+                Pattern::Gpt4 { .. } => self.ascii::<GPT4>(text, from, end, &mut open, words),
+                Pattern::Clip { .. } => self.ascii::<CLIP>(text, from, end, &mut open, words),
             };
             if !is_ascii {
-                open = self.characters(text, open, end, words);
+                open = self.characters(text, open, end, words, |rest| rest.iter().take(2).all(u8::is_ascii));
             } else if end == text.len() {
                 words.spans.push((open as u32, end as u32));
                 return end;
@@ -105,13 +131,13 @@ impl Splitter {
         open
     }
 
-    /// Appends words, one match after the other, up to a place where ASCII goes on.
-    fn characters(&self, text: &str, mut open: usize, end: usize, words: &mut Words) -> usize {
+    /// Appends words, one match after the other, up to the end or to a place where what is left `suffices`.
+    fn characters(&self, text: &str, mut open: usize, end: usize, words: &mut Words, suffices: impl Fn(&[u8]) -> bool) -> usize {
         while open < end {
             let stop = region::word_end(self.pattern, &self.classes, text, open);
             words.spans.push((open as u32, stop as u32));
             open = stop;
-            if text.as_bytes()[open..].iter().take(2).all(u8::is_ascii) {
+            if suffices(&text.as_bytes()[open..]) {
                 break;
             }
         }
@@ -120,8 +146,8 @@ impl Splitter {
 
     /// Appends the words from `open` on that end before the next character beyond ASCII, and leaves the start of the next one in `open`.
     /// True where the window ends without such a character.
-    fn ascii<const GPT2: bool>(&self, text: &str, from: usize, end: usize, open: &mut usize, words: &mut Words) -> bool {
-        let (start, is_ascii) = wide(Cut::<GPT2> { splitter: self, text, from, end, open: *open, words });
+    fn ascii<const KIND: u8>(&self, text: &str, from: usize, end: usize, open: &mut usize, words: &mut Words) -> bool {
+        let (start, is_ascii) = wide(Cut::<KIND> { splitter: self, text, from, end, open: *open, words });
         *open = start;
         is_ascii
     }
@@ -139,6 +165,22 @@ impl Splitter {
             | whitespace & !block.before_space;
         starts = (starts & !carry.unmade) | carry.made;
         let apostrophes = block.apostrophes & starts & (block.letters >> 1 | 1 << 63);
+        *carry = Carry { free_spaces: whitespace >> 63, ..block.carry() };
+        self.contractions(text, base, apostrophes, carry, starts)
+    }
+
+    /// Match starts of `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`, where a contraction may have a space before it
+    /// and any case: the matches of CLIP, and what is between them.
+    #[inline(always)]
+    pub fn clip(&self, text: &str, base: usize, block: &Block, carry: &mut Carry) -> u64 {
+        let whitespace = block.whitespace();
+        let others = block.others & !(block.others << 1 | carry.others);
+        let bodies = block.letters & !(block.letters << 1 | carry.letters) | block.numbers | others;
+        let mut starts = bodies & !(block.spaces << 1 | carry.spaces)
+            | whitespace & !(whitespace << 1 | carry.free_spaces)
+            | whitespace & !block.before_space;
+        starts = (starts & !carry.unmade) | carry.made;
+        let apostrophes = block.apostrophes & others & (block.letters >> 1 | 1 << 63);
         *carry = Carry { free_spaces: whitespace >> 63, ..block.carry() };
         self.contractions(text, base, apostrophes, carry, starts)
     }

@@ -11,30 +11,42 @@ use crate::engine::definition::{Entry, field};
 
 /// The model with the entries that are needed, and the merges that can happen, in their order.
 ///
-/// A merge makes a substring of the word, unless a part of it is a byte or the unknown token, whose content is not what stands in the
-/// word: a model that merges these is not reduced.
+/// A merge makes a substring of the word, with or without the suffix that marks its end, unless a part of it is a byte or the unknown
+/// token, whose content is not what stands in the word: a model that merges these is not reduced.
 pub fn reduced(model: &Model<'_>, needed: &Needed<'_>) -> Result<Reduced, String> {
-    for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
-        if field::<String>(model, name)?.is_some_and(|affix| !affix.is_empty()) {
-            return Err(format!("its model has a {name}"));
-        }
+    if field::<String>(model, "continuing_subword_prefix")?.is_some_and(|prefix| !prefix.is_empty()) {
+        return Err("its model has a continuing_subword_prefix".into());
     }
+    let suffix: Option<String> = field(model, "end_of_word_suffix")?;
+    let needed = WithEnds { needed, suffix: suffix.as_deref().unwrap_or_default() };
     let unknown: Option<String> = field(model, "unk_token")?;
     let vocab = model.get("vocab").ok_or("its model has no vocabulary")?;
     let merges = model.get("merges").ok_or("its model has no merges")?;
     let vocabulary = Vocabulary::read(vocab.get())?;
     let is_unknown = |entry: &str| unknown.as_deref() == Some(entry);
-    let (kept, entries) = vocabulary.kept(|entry| needed.holds(entry) || is_unknown(entry))?;
-    let possible = Possible { kept: &kept, needed, unknown: unknown.as_deref() };
+    let (kept, entries) = vocabulary.kept(|entry| needed.contains(entry) || is_byte(entry) || is_unknown(entry))?;
+    let possible = Possible { kept: &kept, needed: &needed, unknown: unknown.as_deref() };
     let merges = possible.deserialize(&mut serde_json::Deserializer::from_str(merges.get())).map_err(|error| error.to_string())?;
     Ok(Reduced { changed: [("vocab", raw(&kept)?), ("merges", raw(&merges)?)].into(), entries })
+}
+
+/// What can be needed, also at the end of a word.
+struct WithEnds<'n, 'k> {
+    needed: &'k Needed<'n>,
+    suffix: &'k str,
+}
+
+impl WithEnds<'_, '_> {
+    fn contains(&self, entry: &str) -> bool {
+        self.needed.0.contains(entry) || entry.strip_suffix(self.suffix).is_some_and(|entry| self.needed.0.contains(entry))
+    }
 }
 
 /// Reads a list of merges and keeps those that make a substring of a word. The others are dropped at once: a list of all of them takes
 /// more time to fill than to read.
 struct Possible<'n, 'k> {
     kept: &'k BTreeMap<&'k str, u32>,
-    needed: &'k Needed<'n>,
+    needed: &'k WithEnds<'n, 'k>,
     unknown: Option<&'k str>,
 }
 
@@ -47,12 +59,12 @@ impl Possible<'_, '_> {
         if [left, right].into_iter().any(|part| is_byte(part) || self.unknown == Some(part.as_ref())) {
             return Err("its model merges tokens that stand for other text".into());
         }
-        if !self.needed.0.contains(left) || !self.needed.0.contains(right) {
+        if !self.needed.contains(left) || !self.needed.contains(right) {
             return Ok(false);
         }
         joined.clear();
         joined.extend([left.as_ref(), right.as_ref()]);
-        if !self.needed.0.contains(joined) {
+        if !self.needed.contains(joined) {
             return Ok(false);
         }
         if [left, right, joined.as_str()].into_iter().all(|entry| self.kept.contains_key(entry)) {

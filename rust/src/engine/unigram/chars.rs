@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokenizers::normalizers::Precompiled;
+use unicode_normalization_alignments::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::chain::Chain;
 use crate::scan::CharTable;
 
 /// Stands for a blank in the vocabulary.
@@ -46,9 +47,9 @@ pub enum Words {
 pub struct Class(u8);
 
 impl Class {
-    /// A grapheme cluster by itself wherever its neighbours are, too.
+    /// To the character map: a grapheme cluster by itself wherever its neighbours are, too.
     const IS_ALONE: u8 = 1;
-    /// The normalizer leaves it as it is where it is alone.
+    /// The character map leaves it as it is where it is alone.
     const IS_KEPT: u8 = 2;
     /// It and its copy in the normalized text are neither blanks nor markers, it is alone and kept.
     const IS_PLAIN: u8 = 4;
@@ -58,6 +59,8 @@ impl Class {
     const MAY_END: u8 = 16;
     /// Becomes one blank.
     const IS_BLANK: u8 = 32;
+    /// An ASCII capital that becomes its small letter and would be plain as such.
+    const IS_CAPITAL: u8 = 64;
 
     fn has(self, fact: u8) -> bool {
         self.0 & fact != 0
@@ -86,6 +89,10 @@ impl Class {
     pub fn is_blank(self) -> bool {
         self.has(Self::IS_BLANK)
     }
+
+    pub fn is_capital(self) -> bool {
+        self.has(Self::IS_CAPITAL)
+    }
 }
 
 /// The classes of all characters.
@@ -99,19 +106,18 @@ pub struct Classes {
 impl Classes {
     /// # Errors
     /// Where a character that joins the next one to itself may become a blank: a word could then end in a blank unseen.
-    pub fn new(charsmap: Option<Arc<Precompiled>>, words: Words) -> Result<Self, String> {
-        let hides_blanks = |code: u32| {
-            let character = char::from_u32(code).map(String::from).unwrap_or_default();
-            charsmap.as_ref().and_then(|map| map.transform(&character)).is_some_and(|to| to.is_empty() || to.ends_with(' '))
+    pub fn new(chain: &Arc<Chain>, words: Words) -> Result<Self, String> {
+        let prepended = || PREPENDED.into_iter().flatten().filter_map(char::from_u32).map(String::from);
+        let hides_blanks = |text: String| {
+            let normal = chain.normal(&text);
+            normal != text && (normal.is_empty() || normal.ends_with(' '))
         };
-        if PREPENDED.into_iter().flatten().any(hides_blanks) {
-            return Err("its character map removes characters that prepend to others".into());
+        if prepended().any(hides_blanks) {
+            return Err("its normalizer removes characters that prepend to others".into());
         }
-        let keeps_prepended = PREPENDED.into_iter().flatten().filter_map(char::from_u32).all(|character| {
-            let text = String::from(character);
-            charsmap.as_ref().and_then(|map| map.transform(&text)).is_none_or(|to| to == text)
-        });
-        let of = move |character| class(character, charsmap.as_deref(), words);
+        let keeps_prepended = prepended().all(|text| chain.normal(&text) == text);
+        let chain = Arc::clone(chain);
+        let of = move |character| class(character, &chain, words);
         let ascii = std::array::from_fn(|byte| of(char::from(byte as u8)));
         Ok(Self { ascii, others: CharTable::new(of), keeps_prepended })
     }
@@ -132,28 +138,29 @@ impl Classes {
     }
 }
 
-fn class(character: char, charsmap: Option<&Precompiled>, words: Words) -> Class {
+fn class(character: char, chain: &Chain, words: Words) -> Class {
     let text = String::from(character);
-    let normal = charsmap.and_then(|map| map.transform(&text)).unwrap_or(&text);
-    let n_clusters = |text: String| charsmap.map_or(3, |_| text.graphemes(true).count());
+    let (before_map, normal) = (chain.text_before_map(&text), chain.normal(&text));
+    let n_clusters = |text: &str| text.graphemes(true).count();
+    let joins = |first: char, second: char| chain.has_map() && n_clusters(&String::from_iter([first, second])) == 1;
     // CR and LF are one cluster together: both count as never alone.
-    let is_alone = charsmap.is_none()
-        || n_clusters(format!("a{character}a")) == 3 && n_clusters(format!("{character}{character}")) == 2 && !"\r\n".contains(character);
-    let is_kept = normal == text;
-    let is_blank = match words {
-        Words::BetweenBlanks => is_one_blank(normal),
-        Words::AtBlanks | Words::AtRunsOfBlanks => normal == " ",
-    };
-    let is_mark = character == MARKER || character.is_whitespace() || character == ' ';
-    let joins_next = charsmap.is_some() && n_clusters(format!("{character} ")) == 1;
+    let is_alone = !chain.has_map()
+        || n_clusters(&format!("a{character}a")) == 3 && !joins(character, character) && !matches!(character, '\r' | '\n');
+    // Marks change places where characters are decomposed.
+    let is_mark = |character: char| chain.has_steps() && canonical_combining_class(character) != 0;
+    let may_start = |first: char| !joins(' ', first) && !is_mark(first) && chain.map(&String::from(first)) != Some("");
+    let may_start = before_map.chars().next().is_some_and(may_start);
+    let may_end = before_map.chars().next_back().is_some_and(|last| !joins(last, ' '));
     let ends_in_blank = !is_alone || character.is_whitespace() || normal.is_empty() || normal.ends_with(' ');
+    let is_space = character == MARKER || character.is_whitespace();
     let facts = [
         (Class::IS_ALONE, is_alone),
-        (Class::IS_KEPT, is_kept),
-        (Class::IS_PLAIN, is_alone && is_kept && !is_mark),
-        (Class::MAY_START, charsmap.is_none() || n_clusters(format!(" {character}")) == 2 && !normal.is_empty()),
-        (Class::MAY_END, !joins_next && (words != Words::AtRunsOfBlanks || !ends_in_blank)),
-        (Class::IS_BLANK, is_blank),
+        (Class::IS_KEPT, chain.map(&text).is_none_or(|to| to == text)),
+        (Class::IS_PLAIN, is_alone && normal == text && !is_space && !is_mark(character)),
+        (Class::MAY_START, may_start),
+        (Class::MAY_END, may_end && (words != Words::AtRunsOfBlanks || !ends_in_blank)),
+        (Class::IS_BLANK, if words == Words::BetweenBlanks { is_one_blank(&normal) } else { normal == " " }),
+        (Class::IS_CAPITAL, character.is_ascii_uppercase() && is_alone && normal == text.to_ascii_lowercase()),
     ];
     Class(facts.into_iter().filter(|(_, holds)| *holds).fold(0, |class, (fact, _)| class | fact))
 }

@@ -8,7 +8,8 @@
 //! is one path only, or where the better one is better by more than sums can be rounded, it is the same path after every word. And no
 //! closer is unknown, for an unknown one would be one token with an unknown letter.
 
-use super::chars::Classes;
+use super::chain::Chain;
+use super::chars::{Class, Classes};
 use super::pieces::Pieces;
 use crate::scan::ByteSet;
 
@@ -30,12 +31,14 @@ pub struct Closers {
 }
 
 impl Closers {
-    pub fn new(classes: &Classes, pieces: &Pieces, vocabulary: &[(&str, f64)]) -> Self {
-        let is_plain = |byte: u8| {
+    pub fn new(chain: &Chain, classes: &Classes, pieces: &Pieces, vocabulary: &[(&str, f64)]) -> Self {
+        let is_border = |class: Class| class.may_start() && class.may_end();
+        let is_plain = |byte: u8| classes.of_ascii(byte).is_plain() && is_border(classes.of_ascii(byte));
+        let is_capital = |byte: u8| {
             let class = classes.of_ascii(byte);
-            class.is_plain() && class.may_start() && class.may_end()
+            class.is_capital() && is_border(class) && is_plain(byte.to_ascii_lowercase())
         };
-        let letters = ByteSet::ascii(|byte| byte.is_ascii_alphabetic() && is_plain(byte));
+        let letters = ByteSet::ascii(|byte| byte.is_ascii_alphabetic() && (is_plain(byte) || is_capital(byte)));
         let is_letter: [bool; 256] = std::array::from_fn(|byte| letters.contains(byte as u8));
         // A character that joins the letter after it could take it along into something else.
         let can_close =
@@ -50,7 +53,7 @@ impl Closers {
         let mut follows = Box::new([0; 128]);
         let is_usual = vocabulary.iter().all(|(_, score)| score.abs() <= USUAL_SCORE);
         for &last in bytes.iter().filter(|_| is_usual) {
-            let before = bytes.iter().filter(|&&first| is_safe(pieces, [first, last]));
+            let before = bytes.iter().filter(|&&first| !chain.has_pair(&[first, last]) && is_safe(pieces, [first, last]));
             follows[usize::from(last)] = before.fold(0, |all, &first| all | 1 << first);
         }
         Self { letters, ends: ByteSet::ascii(|byte| is_closer[usize::from(byte)]), follows }

@@ -1,5 +1,6 @@
 //! The fast engine for Unigram tokenizers of the `SentencePiece` family: a character map, words at blanks, the best pieces of each.
 
+mod chain;
 mod chars;
 mod closers;
 mod lattice;
@@ -11,7 +12,10 @@ mod split;
 mod tests;
 mod viterbi;
 
-use self::chars::{MARKER, Words as Kind};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use self::chars::{Class, Classes, MARKER, Words as Kind};
 use self::lattice::Lattice;
 use self::normalize::Normalizer;
 use self::pieces::Pieces;
@@ -31,8 +35,10 @@ pub struct Unigram {
     pieces: Pieces,
 }
 
-/// A word of characters that stay what they are.
-struct Plain {
+/// A word of characters that stay what they are, or become their small letters.
+struct Plain<'w> {
+    /// What they become.
+    text: Cow<'w, str>,
     /// Blanks at its start: none or one.
     n_blanks: usize,
     /// Bytes of the character that the marker before it stands for.
@@ -45,11 +51,12 @@ impl Unigram {
     /// # Errors
     /// What in it is not known here exactly.
     pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
-        let settings = Settings::new(definition)?;
-        let normalizer = settings.normalizer(definition)?;
-        let (pieces, closers) = settings::pieces(definition, &normalizer.classes)?;
-        let splitter = Splitter::new(&normalizer.classes, closers, settings.kind);
-        Ok(Self { settings, normalizer, splitter, pieces })
+        let (settings, chain) = Settings::read(definition)?;
+        let chain = Arc::new(chain);
+        let classes = Classes::new(&chain, settings.kind)?;
+        let (pieces, closers) = settings::pieces(definition, &chain, &classes)?;
+        let splitter = Splitter::new(&classes, closers, settings.kind);
+        Ok(Self { settings, normalizer: Normalizer { chain, classes }, splitter, pieces })
     }
 
     /// Is a marker put before the text of a word? Nothing where the word has no say in it.
@@ -64,16 +71,14 @@ impl Unigram {
 
     fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         match self.plain(word) {
-            Some(plain) if word.len() - plain.n_blanks <= SHORT_BYTES => {
-                self.read_plain(word.as_bytes(), &plain, self.is_marked(word, before), tokens);
-            }
-            Some(plain) => self.read_long(word, &plain, self.is_marked(word, before), tokens),
+            Some(plain) if plain.text.len() - plain.n_blanks <= SHORT_BYTES => self.read_plain(&plain, self.is_marked(word, before), tokens),
+            Some(plain) => self.read_long(&plain, self.is_marked(word, before), tokens),
             None => self.read_any(word, before, tokens),
         }
     }
 
     /// What the word is, where it is plain.
-    fn plain(&self, word: &str) -> Option<Plain> {
+    fn plain<'w>(&self, word: &'w str) -> Option<Plain<'w>> {
         let classes = &self.normalizer.classes;
         let bytes = word.as_bytes();
         let n_blanks = match self.settings.kind {
@@ -82,31 +87,40 @@ impl Unigram {
             }
             Kind::BetweenBlanks => 0,
         };
-        let is_plain = bytes[n_blanks..].iter().all(|&byte| byte < 128 && classes.of_ascii(byte).is_plain())
-            || word[n_blanks..].chars().all(|character| classes.of(character).is_plain());
-        is_plain.then(|| Plain { n_blanks, n_first: word.chars().next().map_or(0, char::len_utf8) })
+        let rest = &bytes[n_blanks..];
+        let all = |is: fn(Class) -> bool| rest.iter().all(|&byte| byte < 128 && is(classes.of_ascii(byte)));
+        let text = if all(Class::is_plain) || word[n_blanks..].chars().all(|character| classes.of(character).is_plain()) {
+            Cow::Borrowed(word)
+        } else if all(|class| class.is_plain() || class.is_capital()) {
+            Cow::Owned(word.to_ascii_lowercase())
+        } else {
+            return None;
+        };
+        let is_plain = !self.normalizer.chain.has_pair(rest);
+        is_plain.then(|| Plain { text, n_blanks, n_first: word.chars().next().map_or(0, char::len_utf8) })
     }
 
-    fn read_plain(&self, word: &[u8], plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
-        let &Plain { n_blanks, n_first } = plain;
+    fn read_plain(&self, plain: &Plain<'_>, is_marked: bool, tokens: &mut Tokens) {
+        let &Plain { ref text, n_blanks, n_first } = plain;
         let at = |at: usize| at - 1 + n_blanks;
         let span = |start: usize, end: usize| {
             let from = if start == 0 { 0 } else { at(start) };
             let to = if end == 1 { n_first } else { at(end) };
             (from as u32, to as u32)
         };
-        self.pieces.short(n_blanks > 0 || is_marked, &word[n_blanks..], span, tokens);
+        self.pieces.short(n_blanks > 0 || is_marked, &text.as_bytes()[n_blanks..], span, tokens);
     }
 
-    fn read_long(&self, word: &str, plain: &Plain, is_marked: bool, tokens: &mut Tokens) {
+    fn read_long(&self, plain: &Plain<'_>, is_marked: bool, tokens: &mut Tokens) {
         let marked = (plain.n_blanks > 0 || is_marked).then_some((0, plain.n_first as u32));
-        Lattice::new(&self.pieces, tokens).read_plain(marked, &word[plain.n_blanks..], plain.n_blanks as u32);
+        Lattice::new(&self.pieces, tokens).read_plain(marked, &plain.text[plain.n_blanks..], plain.n_blanks as u32);
     }
 
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         let mut parts = Parts {
             lattice: Lattice::new(&self.pieces, tokens),
             is_marked: self.is_marked(word, before),
+            needs_first: self.settings.prepend == Prepend::First,
             ends_at_blanks: self.settings.kind == Kind::BetweenBlanks,
             is_start: true,
         };
@@ -133,6 +147,8 @@ impl Unigram {
 struct Parts<'p, 't> {
     lattice: Lattice<'p, 't>,
     is_marked: bool,
+    /// Only before what stands for the very first character, which may have been removed.
+    needs_first: bool,
     ends_at_blanks: bool,
     /// No character yet, or none since a blank that was removed.
     is_start: bool,
@@ -148,7 +164,7 @@ impl Parts<'_, '_> {
         let character = if character == ' ' { MARKER } else { character };
         if character == MARKER {
             self.lattice.end();
-        } else if self.is_start && self.is_marked {
+        } else if self.is_start && self.is_marked && !(self.needs_first && span.0 > 0) {
             self.lattice.push(MARKER, span);
         }
         self.is_start = false;

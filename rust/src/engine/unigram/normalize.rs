@@ -3,40 +3,52 @@
 
 use std::sync::Arc;
 
-use tokenizers::normalizers::Precompiled;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::chain::{Chain, Span, each_character};
 use super::chars::Classes;
 
-/// Clusters below this length are looked up whole before their characters are.
-const WHOLE_CLUSTER_BYTES: usize = 6;
-
-/// Start and end in the word, in bytes.
-pub type Span = (u32, u32);
-
-/// The character map of `SentencePiece`, with what is known of each character.
+/// What is done to words, with what is known of each character.
 #[derive(Debug)]
 pub struct Normalizer {
-    pub charsmap: Option<Arc<Precompiled>>,
+    pub chain: Arc<Chain>,
     pub classes: Classes,
 }
 
 impl Normalizer {
     /// Does a text that starts like this lose its first character? `tokenizers` then takes every later one for the one before it.
     pub fn loses_first(&self, text: &str) -> bool {
-        let (Some(map), Some(first)) = (&self.charsmap, text.chars().next()) else { return false };
+        let mut characters = text.char_indices();
+        let Some((_, first)) = characters.next() else { return false };
         if self.classes.of(first).is_plain() {
             return false;
         }
-        let cluster = text.graphemes(true).next().unwrap_or_default();
-        let whole = (cluster.len() < WHOLE_CLUSTER_BYTES).then(|| map.transform(cluster)).flatten();
-        whole.or_else(|| map.transform(&text[..first.len_utf8()])).is_some_and(str::is_empty)
+        if self.chain.has_steps() && !self.classes.of(first).may_start() {
+            return true; // or only its accents go: then reading all at once is not needed, but right
+        }
+        // Up to a character that no step changes and that joins with none before it.
+        let end = characters.find(|&(_, character)| self.classes.of(character).is_plain()).map_or(text.len(), |(at, _)| at);
+        let start = self.chain.text_before_map(&text[..end]);
+        let (cluster, first) = (start.graphemes(true).next().unwrap_or_default(), start.chars().next().map(String::from));
+        let whole = self.chain.map_cluster(cluster);
+        whole.or_else(|| self.chain.map(first.as_deref().unwrap_or_default())).is_some_and(str::is_empty)
     }
 
     /// Hands over the characters of the normalized word. `is_start` where nothing comes before it.
     pub fn each(&self, word: &str, is_start: bool, take: impl FnMut(char, Span)) {
-        let mut aligner = Aligner { word, is_start, ahead: 0, before: (0, 0), held: None, take };
-        let mut rest = word;
+        if self.chain.has_steps() {
+            let changed = self.chain.before_map(word);
+            self.map(&changed.text, changed.spans.into_iter(), is_start, take);
+        } else {
+            let spans = word.char_indices().map(|(at, character)| (at as u32, (at + character.len_utf8()) as u32));
+            self.map(word, spans, is_start, take);
+        }
+    }
+
+    /// Hands over what the map makes of a text whose characters stand for these spans.
+    fn map(&self, text: &str, spans: impl Iterator<Item = Span>, is_start: bool, take: impl FnMut(char, Span)) {
+        let mut aligner = Aligner { spans, is_start, before: (0, 0), held: None, take };
+        let mut rest = text;
         while let Some(character) = rest.chars().next() {
             let class = self.classes.of(character);
             let (one, others) = rest.split_at(character.len_utf8());
@@ -65,42 +77,36 @@ impl Normalizer {
         text.len()
     }
 
-    fn cluster(&self, cluster: &str, aligner: &mut Aligner<'_, impl FnMut(char, Span)>) {
-        if cluster.len() < WHOLE_CLUSTER_BYTES
-            && let Some(normal) = self.charsmap.as_ref().and_then(|map| map.transform(cluster))
-        {
-            return aligner.replace(cluster.chars().count(), normal);
-        }
-        for (at, character) in cluster.char_indices() {
-            self.part(character, &cluster[at..at + character.len_utf8()], aligner);
+    fn cluster(&self, cluster: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
+        match self.chain.map_cluster(cluster) {
+            Some(normal) => aligner.replace(cluster.chars().count(), normal),
+            None => each_character(cluster, |character, part| self.part(character, part, aligner)),
         }
     }
 
     /// A character that is looked up by itself.
-    fn part(&self, character: char, part: &str, aligner: &mut Aligner<'_, impl FnMut(char, Span)>) {
+    fn part(&self, character: char, part: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
         if self.classes.of(character).is_kept() {
             return aligner.hold(character, 0);
         }
-        let normal = self.charsmap.as_ref().and_then(|map| map.transform(part)).unwrap_or(part);
-        aligner.replace(1, normal);
+        aligner.replace(1, self.chain.map(part).unwrap_or(part));
     }
 }
 
 /// Follows which character of the word each one of the normalized text stands for. Like `NormalizedString::transform`, it counts
 /// characters that were replaced, added and removed, and so repeats its mistake about characters removed at the very start.
-struct Aligner<'w, T> {
-    word: &'w str,
+struct Aligner<S, T> {
+    /// What the characters of the word that have no counterpart yet stand for.
+    spans: S,
     is_start: bool,
-    /// The next character of the word that has no counterpart, in bytes.
-    ahead: usize,
-    /// The one before it.
+    /// What the one before them stands for.
     before: Span,
     /// A character whose change is not known: characters that are removed after it count with it. -N: N are, 1: it was added.
     held: Option<(char, isize)>,
     take: T,
 }
 
-impl<T: FnMut(char, Span)> Aligner<'_, T> {
+impl<S: Iterator<Item = Span>, T: FnMut(char, Span)> Aligner<S, T> {
     fn replace(&mut self, n_chars: usize, normal: &str) {
         let n_normal = normal.chars().count();
         if n_normal == 0 {
@@ -139,9 +145,8 @@ impl<T: FnMut(char, Span)> Aligner<'_, T> {
     }
 
     fn advance(&mut self, n_chars: usize) {
-        for character in self.word[self.ahead..].chars().take(n_chars) {
-            self.before = (self.ahead as u32, (self.ahead + character.len_utf8()) as u32);
-            self.ahead += character.len_utf8();
+        if let Some(last) = self.spans.by_ref().take(n_chars).last() {
+            self.before = last;
         }
     }
 }

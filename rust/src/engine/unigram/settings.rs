@@ -1,16 +1,13 @@
 //! Reads a definition, as far as this engine knows its components exactly.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::normalizers::Precompiled;
 
+use super::chain::Chain;
 use super::chars::{Classes, MARKER, Words as Kind};
 use super::closers::Closers;
-use super::normalize::Normalizer;
 use super::pieces::Pieces;
-use crate::engine::definition::{Definition, field, kind};
+use crate::engine::definition::{Definition, field, kind, members};
 
 /// Where `Metaspace` puts a marker before a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -33,6 +30,7 @@ pub struct Settings {
     pub joins_blanks: bool,
 }
 
+
 #[derive(Deserialize)]
 struct Metaspace {
     replacement: char,
@@ -45,37 +43,32 @@ struct Metaspace {
 impl Settings {
     /// # Errors
     /// What in the definition is not known here exactly.
-    pub fn new(definition: &Definition<'_>) -> Result<Self, String> {
+    pub fn read(definition: &Definition<'_>) -> Result<(Self, Chain), String> {
         let (prepend, splits_first) = pre_tokenizer(&definition.pre_tokenizer)?;
         let mut settings = Self { kind: Kind::AtBlanks, prepend, strip_left: false, strip_right: false, joins_blanks: false };
-        let mut seen_map = false;
+        let mut chain = Chain::default();
         for normalizer in members(&definition.normalizer, "normalizers") {
+            let is_first = chain.is_empty() && !settings.joins_blanks && !settings.strip_left && !settings.strip_right;
             match kind(normalizer) {
-                "Strip" if !seen_map && !settings.joins_blanks && !settings.strip_left && !settings.strip_right => {
+                "Strip" if is_first => {
                     settings.strip_left = normalizer["strip_left"] == true;
                     settings.strip_right = normalizer["strip_right"] == true;
                 }
-                "Precompiled" if !seen_map && !settings.joins_blanks => seen_map = true,
                 "Replace" if joins_blanks(normalizer) => settings.joins_blanks = true,
+                _ if !settings.joins_blanks && chain.push(normalizer)? => {}
                 other => return Err(format!("unigram does not read the normalizer {other:?} where it stands")),
             }
         }
         let strips = settings.strip_left || settings.strip_right;
         settings.kind = match (splits_first, strips, settings.joins_blanks) {
-            (true, false, false) => Kind::BetweenBlanks,
-            (true, ..) => return Err("unigram reads WhitespaceSplit only after a character map".into()),
+            (true, false, _) => Kind::BetweenBlanks,
+            (true, ..) => return Err("unigram reads WhitespaceSplit only where no blanks were stripped".into()),
             (false, false, false) => Kind::AtBlanks,
             (false, ..) => Kind::AtRunsOfBlanks,
         };
-        Ok(settings)
-    }
-
-    /// # Errors
-    /// Where the character map cannot be read.
-    pub fn normalizer(&self, definition: &Definition<'_>) -> Result<Normalizer, String> {
-        let map = members(&definition.normalizer, "normalizers").into_iter().find(|member| kind(member) == "Precompiled");
-        let charsmap = map.map(|map| Precompiled::deserialize(map).map(Arc::new)).transpose().map_err(|error| error.to_string())?;
-        Ok(Normalizer { classes: Classes::new(charsmap.clone(), self.kind)?, charsmap })
+        // Where white space is removed, it is all the same how much there was.
+        settings.joins_blanks &= !splits_first;
+        Ok((settings, chain))
     }
 }
 
@@ -83,7 +76,7 @@ impl Settings {
 ///
 /// # Errors
 /// Where it is not one that this engine reads.
-pub fn pieces(definition: &Definition<'_>, classes: &Classes) -> Result<(Pieces, Closers), String> {
+pub fn pieces(definition: &Definition<'_>, chain: &Chain, classes: &Classes) -> Result<(Pieces, Closers), String> {
     let model = &definition.model;
     let kind: Option<String> = field(model, "type")?;
     if field(model, "byte_fallback")? == Some(true) || kind.is_some_and(|kind| kind != "Unigram") {
@@ -92,7 +85,7 @@ pub fn pieces(definition: &Definition<'_>, classes: &Classes) -> Result<(Pieces,
     let unknown_id: Option<usize> = field(model, "unk_id")?;
     let vocabulary: Vec<(&str, f64)> = definition.pieces()?.iter().map(|piece| (piece.content.as_ref(), piece.score)).collect();
     let pieces = Pieces::new(&vocabulary, unknown_id)?;
-    let closers = Closers::new(classes, &pieces, &vocabulary);
+    let closers = Closers::new(chain, classes, &pieces, &vocabulary);
     Ok((pieces, closers))
 }
 
@@ -113,13 +106,4 @@ fn pre_tokenizer(pre_tokenizer: &Value) -> Result<(Prepend, bool), String> {
 
 fn joins_blanks(replace: &Value) -> bool {
     replace["pattern"]["Regex"] == " {2,}" && (replace["content"] == " " || replace["content"] == "\u{2581}")
-}
-
-/// The members of a sequence, in order; a component that is none is its own only member.
-fn members<'v>(component: &'v Value, key: &str) -> Vec<&'v Value> {
-    match kind(component) {
-        "Sequence" => component[key].as_array().into_iter().flatten().flat_map(|member| members(member, key)).collect(),
-        _ if component.is_null() => vec![],
-        _ => vec![component],
-    }
 }
