@@ -1,14 +1,18 @@
 //! Text to ids and byte spans: the one seam every tokenizer engine implements.
 
 mod added;
+mod aligned;
 mod bytebpe;
 mod cache;
+mod charbpe;
 mod check;
 mod cuts;
 mod definition;
 mod forbidden;
 mod general;
 mod lookup;
+mod merges;
+mod metaspace;
 mod outline;
 mod select;
 mod sets;

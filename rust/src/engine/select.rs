@@ -4,6 +4,7 @@ use tokenizers::PostProcessorWrapper;
 
 use super::added::AddedTokens;
 use super::bytebpe::ByteBpe;
+use super::charbpe::CharBpe;
 use super::check::Reference;
 use super::definition::Definition;
 use super::forbidden::Forbidding;
@@ -80,7 +81,7 @@ fn load_general(tokenizer_json: &str, specials: Specials, reason: String) -> cra
 /// Why there is none.
 fn fast(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     let mut reasons = Vec::new();
-    for attempt in [wordpiece, bytebpe, unigram] {
+    for attempt in [wordpiece, bytebpe, charbpe, unigram] {
         match attempt(definition, specials) {
             Ok(engine) => return Ok(engine),
             Err(reason) => reasons.push(reason),
@@ -97,6 +98,12 @@ fn wordpiece(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn 
 
 fn bytebpe(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
     checked(ByteBpe::new(definition, &definition.added_tokens(specials)?)?, definition, specials)
+}
+
+fn charbpe(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {
+    let model = CharBpe::new(definition)?;
+    definition.refuse_normalized_tokens(specials)?;
+    checked(model, definition, specials)
 }
 
 fn unigram(definition: &Definition<'_>, specials: Specials) -> Result<Box<dyn Engine>, String> {

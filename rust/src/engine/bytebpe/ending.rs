@@ -4,7 +4,7 @@
 //! at the end. They come before all others and happen once in a word, so that what is left to do starts from the tokens that
 //! `tokenizers` starts from.
 
-use super::merge::Merges;
+use crate::engine::merges::Merges;
 
 /// Stands after a word.
 pub const END: u8 = 0xFF;

@@ -1,95 +1,14 @@
 //! Which definitions the engine takes, and what it makes of their vocabulary and merges.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::classes::Changes;
 use super::ending::END;
-use super::joined::{Ids, Joined};
-use super::merge::{Merges, UNUSED};
-use super::pairs::{FIRST_MERGE, NONE};
 use super::pattern::Pattern;
-use crate::engine::definition::{Definition, Entry, kind, members};
-
-/// The parts of a BPE model that count.
-#[derive(Debug, Deserialize)]
-pub struct Model<'d> {
-    #[serde(rename = "type", default)]
-    kind: Option<String>,
-    #[serde(default)]
-    dropout: Option<f32>,
-    #[serde(default)]
-    continuing_subword_prefix: Option<String>,
-    #[serde(default)]
-    end_of_word_suffix: Option<String>,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default)]
-    ignore_merges: bool,
-    #[serde(borrow)]
-    vocab: Vocabulary<'d>,
-    #[serde(borrow)]
-    merges: Vec<Merge<'d>>,
-}
-
-/// A merge, in either form that files have. Not an untagged enum: that would copy each into a tree first.
-#[derive(Debug)]
-enum Merge<'d> {
-    Joined(Cow<'d, str>),
-    Parts(Entry<'d>, Entry<'d>),
-}
-
-impl<'de: 'd, 'd> Deserialize<'de> for Merge<'d> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = Merge<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a merge, as one string or two")
-            }
-            fn visit_borrowed_str<E>(self, line: &'de str) -> Result<Self::Value, E> {
-                Ok(Merge::Joined(Cow::Borrowed(line)))
-            }
-            fn visit_str<E>(self, line: &str) -> Result<Self::Value, E> {
-                Ok(Merge::Joined(Cow::Owned(line.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-                let mut part = || parts.next_element()?.ok_or_else(|| A::Error::custom("a merge of fewer than two parts"));
-                Ok(Merge::Parts(part()?, part()?))
-            }
-        }
-        deserializer.deserialize_any(Form)
-    }
-}
-
-/// Entries and ids, in the order of the file.
-#[derive(Debug)]
-struct Vocabulary<'d>(Vec<(Entry<'d>, u32)>);
-
-impl<'de: 'd, 'd> Deserialize<'de> for Vocabulary<'d> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<(Entry<'de>, u32)>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map from strings to ids")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::with_capacity(1 << 16);
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(entries)
-            }
-        }
-        deserializer.deserialize_map(Entries).map(Self)
-    }
-}
+use crate::engine::definition::{Definition, kind, members};
+use crate::engine::merges::{Ids, Merges, Model, UNUSED, Vocabulary};
 
 /// What becomes of the spans of tokens that begin or end with spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,52 +129,30 @@ fn bytes_of_characters() -> [Option<u8>; 324] {
     bytes
 }
 
-impl Model<'_> {
-    /// Refuses what the engine does not know.
-    fn check(&self) -> Result<(), String> {
-        let is_set = |option: &Option<String>| option.as_ref().is_some_and(|string| !string.is_empty());
-        let known = self.kind.as_deref().is_none_or(|kind| kind == "BPE")
-            && self.dropout.is_none_or(|dropout| dropout == 0.0)
-            && !is_set(&self.continuing_subword_prefix)
-            && !(is_set(&self.end_of_word_suffix) && self.ignore_merges)
-            && !self.byte_fallback;
-        if known { Ok(()) } else { Err("its BPE model has options that the byte-level engine does not know".into()) }
-    }
+/// Refuses what the engine does not know.
+fn check(model: &Model<'_>) -> Result<(), String> {
+    let known = !model.byte_fallback && !(model.end_of_word_suffix().is_some() && model.ignore_merges);
+    if known { Ok(()) } else { Err("its BPE model has options that the byte-level engine does not know".into()) }
+}
 
-    /// Reads everything. Every byte is an entry, so that there is nothing unknown.
-    ///
-    /// # Errors
-    /// What the engine does not know, or what is wrong.
-    pub fn read(&self) -> Result<Read, String> {
-        self.check()?;
-        let mut ids: Ids<'_> = HashMap::with_capacity_and_hasher(self.vocab.0.len(), ahash::RandomState::default());
-        ids.extend(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)));
-        let n_ids = ids.values().max().map_or(0, |&id| id as usize + 1);
-        if ids.len() != self.vocab.0.len() || n_ids > 4 * ids.len() || has_equals(ids.values(), n_ids) {
-            return Err("its vocabulary has entries or ids twice, or large gaps".into());
-        }
-        if self.merges.len() as u32 >= NONE - 2 * FIRST_MERGE {
-            return Err("it has more merges than the byte-level engine can number".into());
-        }
-        let byte_ids = byte_ids(&ids)?;
-        let suffix = self.end_of_word_suffix.as_deref().filter(|suffix| !suffix.is_empty());
-        let mut merges = suffix.map(|suffix| end_merges(&ids, &byte_ids, suffix)).transpose()?.unwrap_or_default();
-        merges.reserve(self.merges.len());
-        let end_id = suffix.map(|_| byte_ids[usize::from(END)]);
-        let mut joined = Joined::new(self.vocab.0.iter().map(|(entry, id)| (entry.0.as_ref(), *id)), n_ids);
-        for merge in &self.merges {
-            let (left, right) = parts(merge)?;
-            match (ids.get(left), ids.get(right), joined.id(&ids, left, right)) {
-                (Some(left), Some(right), _) if [Some(*left), Some(*right)].contains(&end_id) => {
-                    return Err("it merges a byte that no text has".into());
-                }
-                (Some(&left), Some(&right), Some(both)) => merges.push([left, right, both]),
-                _ => return Err(format!("its merge of {left:?} and {right:?} is not in its vocabulary")),
-            }
-        }
-        let whole_words = self.ignore_merges.then(|| whole_words(&self.vocab));
-        Ok(Read { merges: Merges::new(&byte_ids, &merges, n_ids), whole_words, marks_ends: suffix.is_some() })
+/// Reads a model. Every byte is an entry, so that there is nothing unknown.
+///
+/// # Errors
+/// What the engine does not know, or what is wrong.
+pub fn read(model: &Model<'_>) -> Result<Read, String> {
+    check(model)?;
+    let ids = model.ids()?;
+    let byte_ids = byte_ids(&ids)?;
+    let suffix = model.end_of_word_suffix();
+    let mut merges = suffix.map(|suffix| end_merges(&ids, &byte_ids, suffix)).transpose()?.unwrap_or_default();
+    let end_id = suffix.map(|_| byte_ids[usize::from(END)]);
+    let n_before = merges.len();
+    model.read_merges(&ids, &mut merges)?;
+    if merges[n_before..].iter().any(|&[left, right, _]| [Some(left), Some(right)].contains(&end_id)) {
+        return Err("it merges a byte that no text has".into());
     }
+    let whole_words = model.ignore_merges.then(|| whole_words(&model.vocab));
+    Ok(Read { merges: Merges::new(&byte_ids, &merges, ids.n_ids), whole_words, marks_ends: suffix.is_some() })
 }
 
 /// What is in a model.
@@ -273,10 +170,10 @@ fn end_merges(ids: &Ids<'_>, byte_ids: &[u32; 256], suffix: &str) -> Result<Vec<
     if byte_ids[usize::from(END)] == UNUSED {
         return Err("it has no entry for a byte that no text has, which is needed to mark ends".into());
     }
-    let mut merges = Vec::with_capacity(FIRST_MERGE as usize);
+    let mut merges = Vec::with_capacity(byte_ids.len());
     for (byte, character) in symbols().filter(|&(byte, _)| !is_never_in_text(byte)) {
-        let both = ids.get(format!("{character}{suffix}").as_str()).ok_or("its vocabulary does not have every byte at the end of a word")?;
-        merges.push([byte_ids[usize::from(byte)], byte_ids[usize::from(END)], *both]);
+        let both = ids.get(&format!("{character}{suffix}")).ok_or("its vocabulary does not have every byte at the end of a word")?;
+        merges.push([byte_ids[usize::from(byte)], byte_ids[usize::from(END)], both]);
     }
     Ok(merges)
 }
@@ -292,12 +189,7 @@ pub type WholeWords = HashMap<Box<[u8]>, u32, ahash::RandomState>;
 fn whole_words(vocabulary: &Vocabulary<'_>) -> WholeWords {
     let bytes = bytes_of_characters();
     let word = |entry: &str| entry.chars().map(|character| bytes.get(character as usize).copied().flatten()).collect::<Option<_>>();
-    vocabulary.0.iter().filter_map(|(entry, id)| Some((word(&entry.0)?, *id))).collect()
-}
-
-fn has_equals<'i>(ids: impl Iterator<Item = &'i u32>, n_ids: usize) -> bool {
-    let mut seen = vec![false; n_ids];
-    ids.into_iter().any(|&id| std::mem::replace(&mut seen[id as usize], true))
+    vocabulary.entries().filter_map(|(entry, id)| Some((word(entry)?, id))).collect()
 }
 
 /// Bytes that no UTF-8 holds: some vocabularies leave them out.
@@ -308,22 +200,11 @@ fn is_never_in_text(byte: u8) -> bool {
 fn byte_ids(ids: &Ids<'_>) -> Result<[u32; 256], String> {
     let mut byte_ids = [0; 256];
     for (byte, character) in symbols() {
-        byte_ids[usize::from(byte)] = match ids.get(character.encode_utf8(&mut [0; 4]) as &str) {
-            Some(&id) => id,
+        byte_ids[usize::from(byte)] = match ids.get(character.encode_utf8(&mut [0; 4])) {
+            Some(id) => id,
             None if is_never_in_text(byte) => UNUSED,
             None => return Err("its vocabulary does not have every byte".into()),
         };
     }
     Ok(byte_ids)
-}
-
-/// Both parts of a merge, not empty.
-fn parts<'m>(merge: &'m Merge<'_>) -> Result<(&'m str, &'m str), String> {
-    let parts = match merge {
-        Merge::Parts(left, right) => Some((left.0.as_ref(), right.0.as_ref())),
-        // A line with this start is skipped by `tokenizers`.
-        Merge::Joined(line) if line.starts_with("#version") => None,
-        Merge::Joined(line) => line.split_once(' ').filter(|(_, right)| !right.contains(' ')),
-    };
-    parts.filter(|(left, right)| !left.is_empty() && !right.is_empty()).ok_or_else(|| format!("its merge {merge:?} is not understood"))
 }

@@ -3,36 +3,25 @@
 //! A word is a match of the pre-tokenizer's regular expression; where NFC or the lowering of letters may change something, a few of them
 //! (see [`region`]).
 
-mod block;
 mod classes;
 mod cut;
 mod ending;
-mod entries;
-mod joined;
 mod load;
-mod merge;
-#[cfg(test)]
-mod merge_tests;
-mod pairs;
 mod pattern;
-mod queue;
 mod region;
-#[cfg(target_arch = "x86_64")]
-mod short;
 mod split;
 #[cfg(test)]
 mod tests;
 
 use classes::{Class, Classes};
-use load::{Model, Read, Rules, Trim, WholeWords};
-use merge::Merges;
-use region::Normalized;
+use load::{Read, Rules, Trim, WholeWords};
 use split::Splitter;
 
 use super::Tokens;
 use super::added::AddedToken;
 use super::cache::Key;
 use super::definition::Definition;
+use super::merges::{Merges, Model};
 use super::words::{Edge, Stretch, WordModel, Words};
 
 /// A byte-level BPE tokenizer.
@@ -60,7 +49,7 @@ impl ByteBpe {
         if has_effect && let Some(token) = added[1].iter().find(may_change) {
             return Err(format!("its added token {:?} may change by composition or lowering", token.content));
         }
-        let Read { merges, whole_words, marks_ends } = definition.model::<Model<'_>>()?.read()?;
+        let Read { merges, whole_words, marks_ends } = load::read(&definition.model::<Model<'_>>()?)?;
         if marks_ends && rules.prefix_space {
             return Err("it puts a space before texts and marks the ends of words".into());
         }
@@ -98,17 +87,17 @@ impl ByteBpe {
     #[cold]
     fn read_changed(&self, word: &str, prefix_space: bool, trimming: Trimming, tokens: &mut Tokens) {
         let Splitter { pattern, classes, .. } = &self.splitter;
-        let normalized = Normalized::new(word, classes.changes, prefix_space);
-        let (mut start, mut n_done, mut spans) = (0, 0, normalized.spans());
+        let normalized = region::normalized(word, classes.changes, prefix_space);
+        let (mut start, mut n_done, mut pieces) = (0, 0, normalized.pieces());
         while start < normalized.text.len() {
             let end = pattern.match_end(classes, &normalized.text, start);
             self.splitter.each_seen(&normalized.text[start..end], |seen| {
                 let seen = start + seen.start..start + seen.end;
                 if seen.start > n_done {
-                    spans.next(seen.start - n_done);
+                    pieces.next(seen.start - n_done);
                 }
                 self.match_tokens(&normalized.text.as_bytes()[seen.clone()], |id, length| {
-                    let (piece, span) = spans.next(length);
+                    let (piece, span) = pieces.next(length);
                     tokens.push(id, trimming.span(piece, word, span));
                 });
                 n_done = seen.end;

@@ -15,6 +15,7 @@ use unicode_normalization_alignments::char::{canonical_combining_class, compose,
 
 use super::classes::{Changes, Class, Classes};
 use super::pattern::Pattern;
+use crate::engine::aligned::Aligned;
 
 /// Where the word ends that starts at byte `at`.
 #[inline]
@@ -85,78 +86,35 @@ fn is_composed(text: &str) -> bool {
     })
 }
 
-/// A word as the expression and the model see it.
-#[derive(Debug, Default)]
-pub struct Normalized {
-    /// The text.
-    pub text: String,
-    /// For every character of it, the characters of the word that it stands for, in bytes of the word.
-    spans: Vec<(u32, u32)>,
-}
-
-impl Normalized {
-    /// What `NormalizedString` of `tokenizers` makes of the word, with its rules for what a changed character stands for: characters are
-    /// used up in order, and one that is added stands for the same as the byte before it.
-    pub fn new(word: &str, changes: Changes, prefix_space: bool) -> Self {
-        let mut made = Self { text: String::with_capacity(word.len() + 1), spans: Vec::with_capacity(word.len() + 1) };
-        if prefix_space {
-            made.text.push(' ');
-            made.spans.push((0, 0)); // becomes that of the first character
-        }
-        let mut rest = word.char_indices();
-        let mut last_used = (0, 0);
-        let mut append = |character: char, n_used: usize| {
-            let mut used = rest.by_ref().take(n_used).map(|(at, used)| (at as u32, (at + used.len_utf8()) as u32));
-            let first = used.next();
-            let span = first.unwrap_or(last_used);
-            last_used = used.last().or(first).unwrap_or(last_used);
-            let n_before = made.text.len();
-            if changes.lower {
-                made.text.extend(character.to_lowercase());
-            } else {
-                made.text.push(character);
-            }
-            let n_chars = made.text[n_before..].chars().count();
-            made.spans.extend(std::iter::repeat_n(span, n_chars));
-        };
-        if changes.nfc && !is_composed(word) {
-            word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
+/// What `NormalizedString` of `tokenizers` makes of a word, with its rules for what a changed character stands for: characters are used up
+/// in order, and one that is added stands for the same as the byte before it.
+pub fn normalized(word: &str, changes: Changes, prefix_space: bool) -> Aligned {
+    let mut made = Aligned::with_capacity(word.len() + 1);
+    if prefix_space {
+        made.push(' ', (0, 0)); // becomes that of the first character
+    }
+    let mut rest = word.char_indices();
+    let mut last_used = (0, 0);
+    let mut append = |character: char, n_used: usize| {
+        let mut used = rest.by_ref().take(n_used).map(|(at, used)| (at as u32, (at + used.len_utf8()) as u32));
+        let first = used.next();
+        let span = first.unwrap_or(last_used);
+        last_used = used.last().or(first).unwrap_or(last_used);
+        if changes.lower {
+            character.to_lowercase().for_each(|lower| made.push(lower, span));
         } else {
-            word.chars().for_each(|character| append(character, 1));
+            made.push(character, span);
         }
-        if prefix_space && let [space, first, ..] = made.spans.as_mut_slice() {
-            *space = *first;
-        }
-        made
+    };
+    if changes.nfc && !is_composed(word) {
+        word.chars().nfc().for_each(|(character, n_added)| append(character, usize::try_from(1 - n_added).unwrap_or(0)));
+    } else {
+        word.chars().for_each(|character| append(character, 1));
     }
-
-    /// What pieces of the text stand for, piece by piece from its start on.
-    pub fn spans(&self) -> Spans<'_> {
-        Spans { text: self.text.as_bytes(), at: 0, rest: &self.spans }
+    if prefix_space && let [space, first, ..] = made.spans.as_mut_slice() {
+        *space = *first;
     }
-}
-
-/// Spans of pieces that follow one another; a piece may end inside a character, which is then in two of them.
-#[derive(Debug)]
-pub struct Spans<'n> {
-    text: &'n [u8],
-    at: usize,
-    /// Of the characters from that of the next byte on.
-    rest: &'n [(u32, u32)],
-}
-
-impl Spans<'_> {
-    /// The span of the next piece, which has `n_bytes`, and its bytes.
-    pub fn next(&mut self, n_bytes: usize) -> (&[u8], (u32, u32)) {
-        let piece = &self.text[self.at..self.at + n_bytes];
-        self.at += n_bytes;
-        let is_start = |byte: &u8| *byte as i8 >= -0x40;
-        let n_later = piece.iter().skip(1).filter(|byte| is_start(byte)).count();
-        let span = (self.rest[0].0, self.rest[n_later].1);
-        let n_done = n_later + usize::from(self.text.get(self.at).is_some_and(is_start));
-        self.rest = &self.rest[n_done..];
-        (piece, span)
-    }
+    made
 }
 
 #[cfg(test)]

@@ -7,13 +7,11 @@ use unicode_normalization_alignments::UnicodeNormalization;
 use unicode_normalization_alignments::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::engine::aligned::{Aligned, Span};
 use crate::engine::definition::kind;
 
 /// Clusters below this length are looked up whole before their characters are.
 const WHOLE_CLUSTER_BYTES: usize = 6;
-
-/// Start and end in the word, in bytes.
-pub type Span = (u32, u32);
 
 /// Normalizers, in order, as far as they change characters.
 #[derive(Debug, Default)]
@@ -34,14 +32,6 @@ enum Step {
     DecomposeCompatible,
     StripAccents,
     Lowercase,
-}
-
-/// A word after the steps, before the map.
-#[derive(Debug)]
-pub struct Changed {
-    pub text: String,
-    /// For every character, what of the word it stands for.
-    pub spans: Vec<Span>,
 }
 
 impl Step {
@@ -162,11 +152,10 @@ impl Chain {
     }
 
     /// The word before the map.
-    pub fn before_map(&self, word: &str) -> Changed {
+    pub fn before_map(&self, word: &str) -> Aligned {
         let span = |at: usize, character: char| (at as u32, (at + character.len_utf8()) as u32);
         let characters = word.char_indices().map(|(at, character)| (character, span(at, character))).collect();
-        let (text, spans) = self.steps.iter().fold(characters, |characters, step| step.apply(characters)).into_iter().unzip();
-        Changed { text, spans }
+        self.steps.iter().fold(characters, |characters, step| step.apply(characters)).into_iter().collect()
     }
 
     /// The text before the map, without what its characters stand for.

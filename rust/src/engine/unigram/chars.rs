@@ -6,10 +6,8 @@ use unicode_normalization_alignments::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::chain::Chain;
+use crate::engine::metaspace::MARKER;
 use crate::scan::CharTable;
-
-/// Stands for a blank in the vocabulary.
-pub const MARKER: char = '\u{2581}';
 
 /// Characters that join the next one to their cluster. A test compares them with the segmentation in use.
 const PREPENDED: [std::ops::RangeInclusive<u32>; 15] = [

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::chars::MARKER;
 use super::pieces::Pieces;
 use super::viterbi::{End, NO_END, ORIGIN};
 use crate::engine::Tokens;
+use crate::engine::metaspace::MARKER;
 use crate::memory;
 
 /// Bytes that are held before the first attempt to find what all paths share.

@@ -15,15 +15,16 @@ mod viterbi;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use self::chars::{Class, Classes, MARKER, Words as Kind};
+use self::chars::{Class, Classes, Words as Kind};
 use self::lattice::Lattice;
 use self::normalize::Normalizer;
 use self::pieces::Pieces;
-use self::settings::{Prepend, Settings};
+use self::settings::Settings;
 use self::split::Splitter;
 use self::viterbi::SHORT_BYTES;
 use super::Tokens;
 use super::definition::Definition;
+use super::metaspace::{MARKER, Prepend};
 use super::words::{Edge, Stretch, WordModel, Words};
 
 /// A Unigram tokenizer.

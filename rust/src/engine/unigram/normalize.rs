@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::chain::{Chain, Span, each_character};
+use super::chain::{Chain, each_character};
 use super::chars::Classes;
+use crate::engine::aligned::Span;
 
 /// What is done to words, with what is known of each character.
 #[derive(Debug)]

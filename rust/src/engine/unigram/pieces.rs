@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::chars::MARKER;
+use crate::engine::metaspace::MARKER;
 use crate::engine::trie::{self, Layout, Nodes, TAIL, Tails};
 use crate::memory::Buffer;
 

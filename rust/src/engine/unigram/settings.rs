@@ -1,23 +1,13 @@
 //! Reads a definition, as far as this engine knows its components exactly.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::chain::Chain;
-use super::chars::{Classes, MARKER, Words as Kind};
+use super::chars::{Classes, Words as Kind};
 use super::closers::Closers;
 use super::pieces::Pieces;
 use crate::engine::definition::{Definition, field, kind, members};
-
-/// Where `Metaspace` puts a marker before a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prepend {
-    First,
-    Never,
-    #[default]
-    Always,
-}
+use crate::engine::metaspace::{Metaspace, Prepend};
 
 /// What is not in tables.
 #[derive(Debug)]
@@ -30,15 +20,6 @@ pub struct Settings {
     pub joins_blanks: bool,
 }
 
-
-#[derive(Deserialize)]
-struct Metaspace {
-    replacement: char,
-    add_prefix_space: Option<bool>,
-    #[serde(default)]
-    prepend_scheme: Prepend,
-    split: Option<bool>,
-}
 
 impl Settings {
     /// # Errors
@@ -96,10 +77,9 @@ fn pre_tokenizer(pre_tokenizer: &Value) -> Result<(Prepend, bool), String> {
         [split, metaspace] if kind(split) == "WhitespaceSplit" && kind(metaspace) == "Metaspace" => (*metaspace, true),
         _ => return Err("unigram reads the pre-tokenizer Metaspace, alone or after WhitespaceSplit".into()),
     };
-    let metaspace = Metaspace::deserialize(metaspace).map_err(|error| error.to_string())?;
-    let prepend = if metaspace.add_prefix_space == Some(false) { Prepend::Never } else { metaspace.prepend_scheme };
-    if metaspace.replacement != MARKER || metaspace.split == Some(false) || splits_first && prepend == Prepend::First {
-        return Err("unigram reads Metaspace with its usual marker, splitting at it".into());
+    let Metaspace { prepend, splits } = Metaspace::read(metaspace)?;
+    if !splits || splits_first && prepend == Prepend::First {
+        return Err("unigram reads Metaspace that splits, and not after WhitespaceSplit for first words only".into());
     }
     Ok((prepend, splits_first))
 }

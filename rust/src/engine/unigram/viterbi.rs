@@ -3,9 +3,9 @@
 
 use std::hint::select_unpredictable;
 
-use super::chars::MARKER;
 use super::pieces::{Pieces, Unit, Walk};
 use crate::engine::Tokens;
+use crate::engine::metaspace::MARKER;
 
 /// Bytes after a marker that are segmented on the stack; few words are longer than the first number.
 const FEW_BYTES: usize = 30;

@@ -1,6 +1,6 @@
 //! What merges make, as entries of the vocabulary.
 
-use std::collections::HashMap;
+use super::model::Ids;
 
 /// Finds what merges make. Most vocabularies have it in the order of the merges: then the next entry is it, and nothing is hashed.
 pub struct Joined<'v> {
@@ -26,12 +26,9 @@ impl<'v> Joined<'v> {
         if !is_next {
             self.buffer.clear();
             self.buffer.extend([left, right]);
-            self.next = *ids.get(self.buffer.as_str())? as usize;
+            self.next = ids.get(&self.buffer)? as usize;
         }
         self.next += 1;
         Some(self.next as u32 - 1)
     }
 }
-
-/// Ids by their entries.
-pub type Ids<'v> = HashMap<&'v str, u32, ahash::RandomState>;

@@ -8,13 +8,23 @@
 //! no merge reaches across some place, both sides of it are merged as if alone. So tokens are those of a word exactly where every two
 //! neighbours are the tokens of what they cover together: the first merge across a border would have happened between those two as well.
 
+mod block;
+mod entries;
+mod joined;
+mod model;
+mod pairs;
+mod queue;
+#[cfg(target_arch = "x86_64")]
+mod short;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::block;
-use super::entries::{Entries, LONGEST_BYTES, Word};
-use super::pairs::{FIRST_MERGE, NONE, Pairs};
-use super::queue;
+use self::entries::{Entries, LONGEST_BYTES, Word};
+pub use self::model::{Ids, Model, Vocabulary};
+use self::pairs::{FIRST_MERGE, NONE, Pairs};
 use crate::engine::cache::Key;
 use crate::engine::tokens::TOKEN_BYTES;
 use crate::memory;

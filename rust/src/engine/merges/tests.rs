@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::block::MOST_BYTES;
-use super::merge::Merges;
+use super::Merges;
 
 struct Random(u64);
 
