@@ -24,7 +24,7 @@ from tokenizers_built import NAMES, built
 REAL = [
     "bert-base-cased", "bert-base-chinese", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
     "bert-base-uncased", "deberta-v3-base", "gpt2", "llama2", "modernbert-base", "qwen", "roberta-base", "t5-small",
-    "xlm-roberta-base",
+    "xlm-roberta-base", "t5-small as albert", "deberta-v3-base as xlnet", "gpt2 as clip",
 ]  # fmt: skip
 Load = Callable[[str], Tokenizer]
 
@@ -74,6 +74,14 @@ def assert_rows_equal(batch: ChunkBatch, expected: list[list[Encoding]], texts: 
 
 def test_the_oracle_is_the_version_that_is_promised() -> None:
     assert tokenizers.__version__ == "0.23.3"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_published_family_has_an_engine_of_its_own(name: str, real_tokenizer: Load) -> None:
+    explanation = Chunker(real_tokenizer(name), max_tokens=64, overlap_tokens=9).explain()
+    engines = {"bert": "wordpiece", "llama2": "charbpe", "t5": "unigram", "deberta": "unigram", "xlm": "unigram"}
+    expected = next((engine for start, engine in engines.items() if name.startswith(start)), "bytebpe")
+    assert f"engine: {expected}" in explanation
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps; the fox runs away quickly.",
@@ -26,6 +28,9 @@ CORPUS = [
 ]
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def id_of(tokenizer: Tokenizer, token: str) -> int:
@@ -139,6 +144,89 @@ def xlnet_like() -> Tokenizer:
     return tokenizer
 
 
+def quotes_and_accents(lowercase: bool, keep_accents: bool = False) -> list[normalizers.Normalizer]:
+    """The normalizers of ALBERT and XLNet before the character map."""
+    accents = [] if keep_accents else [normalizers.NFKD(), normalizers.StripAccents()]
+    return [normalizers.Replace("``", '"'), normalizers.Replace("''", '"'), *accents, *([normalizers.Lowercase()] if lowercase else [])]
+
+
+def albert_like() -> Tokenizer:
+    """Unigram after accents are removed and letters lowered."""
+    tokenizer = _unigram(["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.normalizer = normalizers.Sequence(quotes_and_accents(lowercase=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.post_processor = _bert_template(tokenizer)
+    return tokenizer
+
+
+def as_clip(tokenizer: Tokenizer) -> Tokenizer:
+    """CLIP with the merges of a byte-level BPE tokenizer that do not begin with a blank, inside of words and at their ends."""
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    merges = [(left, right + end) for left, right in merges if "\u0120" not in left + right for end in ("", "</w>")]
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    controls = ["<|startoftext|>", "<|endoftext|>"]
+    entries = [*symbols, *(symbol + "</w>" for symbol in symbols), *(left + right for left, right in merges), *controls]
+    vocabulary = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
+    clip = Tokenizer(models.BPE(vocabulary, merges, unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    clip.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    split = pre_tokenizers.Split(Regex(r"<\|startoftext\|>|<\|endoftext\|>|" + CLIP_WORDS), behavior="removed", invert=True)
+    clip.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    clip.add_special_tokens(controls)
+    start, end = ((control, id_of(clip, control)) for control in controls)
+    clip.post_processor = processors.RobertaProcessing(end, start, trim_offsets=False, add_prefix_space=False)
+    return clip
+
+
+def as_family(tokenizer: Tokenizer, family: str) -> Tokenizer:
+    """The tokenizer of ``family`` with the vocabulary, and the character map, of another one."""
+    if family == "clip":
+        return as_clip(tokenizer)
+    definition = json.loads(tokenizer.to_str())
+    normalizer = definition["normalizer"]
+    maps = [member for member in normalizer.get("normalizers", [normalizer]) if member["type"] == "Precompiled"]
+    made = Tokenizer.from_str(json.dumps(definition | {"normalizer": None}))
+    steps = quotes_and_accents(lowercase=family == "albert")
+    steps += [normalizers.Precompiled(base64.b64decode(member["precompiled_charsmap"])) for member in maps]
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    if family == "albert":
+        made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    else:
+        made.pre_tokenizer = metaspace
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+    made.normalizer = normalizers.Sequence(steps)
+    return made
+
+
+def clip_like() -> Tokenizer:
+    """Byte-level BPE on lowered text without white space, with other tokens at the ends of words."""
+    return as_clip(no_specials())
+
+
+def merges_of_all_splits(vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """Every two entries that make a third, by the third: how vocabularies of SentencePiece become merges."""
+    pieces = [piece for piece in vocabulary if len(piece) > 1 and not piece.startswith("<")]
+    splits = [(piece[:i], piece[i:]) for piece in pieces for i in range(1, len(piece))]
+    return [(left, right) for left, right in splits if left in vocabulary and right in vocabulary]
+
+
+def llama_like() -> Tokenizer:
+    """BPE on characters with tokens of bytes; only a leading <s>."""
+    words = ["\u2581" + word for line in CORPUS[:4] for word in line.split()]
+    counted = Counter(word[i : i + n] for word in words for i in range(len(word)) for n in (2, 3, 4))
+    pieces = [piece for piece, count in sorted(counted.items(), key=lambda item: (-item[1], len(item[0]), item[0])) if count > 1]
+    characters = sorted({character for line in CORPUS[:4] for character in line} - {" "})
+    entries = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces, "\u2581", *characters]
+    vocabulary = {entry: index for index, entry in enumerate(entries)}
+    model = models.BPE(vocabulary, merges_of_all_splits(vocabulary), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    start = ("<s>", id_of(tokenizer, "<s>"))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[start])
+    return tokenizer
+
+
 def words() -> Tokenizer:
     """One token for each word or run of punctuation, so that a test can count by eye."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
@@ -159,6 +247,9 @@ _BUILDERS: dict[str, Callable[[], Tokenizer]] = {
         no_specials,
         t5_like,
         xlnet_like,
+        albert_like,
+        clip_like,
+        llama_like,
         words,
     )
 }

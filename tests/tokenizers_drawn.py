@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from tokenizers_built import CLIP_WORDS, merges_of_all_splits, quotes_and_accents
 
 LETTERS = "abcàβбשあ中각🎉\u0301ſK1.'"  # few, so that drawn words and drawn texts meet
 PIECES = st.text(LETTERS, min_size=1, max_size=4)
 texts = st.one_of(
     st.text(LETTERS + " ", max_size=40),
-    st.text(LETTERS + ' \t\n\r\u00a0\u3000\u0085\u200bABÀİẞ2-_"[]\u2581,\u0323\u0600', max_size=40),
-    st.lists(st.one_of(PIECES, st.sampled_from([" ", "  ", "\n", " \n", "'s", "'LL ", "a" * 17, "abc" * 40, "\u2581"])), max_size=20).map(
-        "".join
-    ),
+    st.text(LETTERS + ' \t\n\r\u00a0\u3000\u0085\u200bABÀİẞ2-_"[]`\u2581,\u0323\u0600\u00a8ﬁ', max_size=40),
+    st.lists(
+        st.one_of(PIECES, st.sampled_from([" ", "  ", "\n", " \n", "'s", "'LL ", "a" * 17, "abc" * 40, "\u2581", "''", "<|ENDoftext|>"])),
+        max_size=20,
+    ).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
 )
 
@@ -48,10 +51,13 @@ def unigram(draw: st.DrawFn) -> Tokenizer:
     entries = [("<unk>", 0.0), ("\u2581", draw(scores)), *((piece, draw(scores)) for piece in pieces if piece != "\u2581")]
     tokenizer = Tokenizer(models.Unigram(entries, unk_id=0, byte_fallback=False))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    splits_first = draw(st.booleans())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace]) if splits_first else metaspace
     if draw(st.booleans()):
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
-    else:
-        tokenizer.pre_tokenizer = metaspace
+        steps = quotes_and_accents(lowercase=draw(st.booleans()), keep_accents=draw(st.booleans()))
+        if draw(st.booleans()):
+            steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+        tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer
 
 
@@ -61,9 +67,8 @@ def byte_level_bpe(draw: st.DrawFn) -> Tokenizer:
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     drawn = draw(st.lists(st.one_of(PIECES, PIECES.map(" ".__add__)), max_size=30))
-    words = ["".join(part for part, _ in split.pre_tokenize_str(word)) for word in drawn]
     merges: dict[tuple[str, str], None] = {}
-    for word in words:
+    for word in map(_symbols, drawn):
         at = draw(st.integers(1, max(1, len(word) - 1)))
         for left, right in _merges_of(word[:at]) + _merges_of(word[at:]) + ([(word[:at], word[at:])] if word[at:] else []):
             merges[left, right] = None
@@ -74,6 +79,49 @@ def byte_level_bpe(draw: st.DrawFn) -> Tokenizer:
     if draw(st.booleans()):
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=draw(st.booleans()))
     return tokenizer
+
+
+@st.composite
+def clip(draw: st.DrawFn) -> Tokenizer:
+    """As CLIP: lowered, white space removed, and other tokens at the ends of words."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges: dict[tuple[str, str], None] = {}
+    for word in map(_symbols, draw(st.lists(PIECES.map(str.lower), max_size=30))):
+        if draw(st.booleans()):
+            merges |= dict.fromkeys(_merges_of(word))
+        else:
+            merges |= dict.fromkeys([*_merges_of(word[:-1]), (word[:-1], word[-1] + "</w>")] if word[1:] else [])
+    entries = [*symbols, *(symbol + "</w>" for symbol in symbols), *(a + b for a, b in merges)]
+    tokenizer = Tokenizer(models.BPE(_vocabulary(entries), list(merges), end_of_word_suffix="</w>"))
+    normalize = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    tokenizer.normalizer = normalizers.Sequence(normalize if draw(st.booleans()) else normalize[1:])
+    controls = r"<\|startoftext\|>|<\|endoftext\|>|" if draw(st.booleans()) else ""
+    split = pre_tokenizers.Split(Regex(controls + CLIP_WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    return tokenizer
+
+
+@st.composite
+def sentencepiece_bpe(draw: st.DrawFn) -> Tokenizer:
+    """BPE on characters and bytes whose pieces are made in every way there is."""
+    drawn = draw(st.lists(st.one_of(PIECES, PIECES.map("\u2581".__add__), st.sampled_from(["\u2581\u2581", "a\u2581"])), max_size=30))
+    pieces = [piece for piece in dict.fromkeys(drawn) if len(piece) > 1]
+    known = draw(st.sets(st.sampled_from(sorted(set(LETTERS)))))
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = _vocabulary(["<unk>", *bytes_, "\u2581", *sorted(known), *pieces])
+    merges = merges_of_all_splits(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if draw(st.booleans()):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    else:
+        scheme = draw(st.sampled_from(["always", "first", "never"]))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    return tokenizer
+
+
+def _symbols(word: str) -> str:
+    """A word as byte-level vocabularies write it."""
+    return "".join(part for part, _ in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(word))
 
 
 def _merges_of(word: str) -> list[tuple[str, str]]:

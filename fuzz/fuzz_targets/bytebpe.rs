@@ -1,5 +1,5 @@
 #![no_main]
-//! The byte-level BPE engine against the general one: three splits, with and without NFC, trimmed offsets and `ignore_merges`.
+//! The byte-level BPE engine against the general one: three splits, with and without NFC, trimmed offsets and `ignore_merges`, and CLIP.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,8 @@ const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}
 const LLAMA: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
-    let made = (0..24).map(|options| Pair::new(definition(options), "bytebpe"));
-    with_given(made.collect(), "bytebpe")
+    let made = (0..24).map(definition).chain((0..4).map(clip));
+    with_given(made.map(|definition| Pair::new(definition, "bytebpe")).collect(), "bytebpe")
 });
 
 fn definition(options: usize) -> String {
@@ -34,6 +34,35 @@ fn definition(options: usize) -> String {
         "post_processor": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": options & 2 == 0, "use_regex": false},
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": options & 4 == 0, "vocab": vocab, "merges": merges},
+    });
+    definition.to_string()
+}
+
+const CLIP: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// Lowered, without white space, and with other tokens at the ends of words; with and without NFC and control strings.
+fn clip(options: usize) -> String {
+    let nfc = json!({"type": "NFC"});
+    let blanks = json!({"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "});
+    let normalizers: Vec<Value> = (options & 1 == 0).then_some(nfc).into_iter().chain([blanks, json!({"type": "Lowercase"})]).collect();
+    let regex = if options & 2 == 0 { CLIP.to_owned() } else { format!(r"<\|startoftext\|>|<\|endoftext\|>|{CLIP}") };
+    let (inside, merges_inside) = vocabulary();
+    let mut vocab = inside.clone();
+    (0..=255).for_each(|byte| drop(vocab.insert(format!("{}</w>", symbol(byte)), json!(vocab.len()))));
+    let mut merges = Vec::new();
+    for merge in merges_inside.iter().filter(|merge| !merge.contains(symbol(b' '))) {
+        let ended = format!("{merge}</w>");
+        vocab.insert(ended.replace(' ', ""), json!(vocab.len()));
+        merges.extend([ended, merge.clone()]);
+    }
+    let definition = json!({
+        "version": "1.0", "truncation": null, "padding": null, "decoder": null, "added_tokens": [], "post_processor": null,
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": true},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "</w>",
+            "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": merges},
     });
     definition.to_string()
 }

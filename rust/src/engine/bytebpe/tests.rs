@@ -12,6 +12,49 @@ fn symbol(byte: u8) -> char {
     if is_printable(byte) { char::from(byte) } else { char::from_u32(0x100 + n_before).unwrap_or_default() }
 }
 
+/// The same as CLIP has it: lowered, white space removed, and the last byte of a word another token.
+fn clip(regex: &str, normalizers: &[&str], last_merge: &str) -> String {
+    let symbols = || (0..=255).map(symbol);
+    let ends = symbols().map(|symbol| format!("{symbol}</w>"));
+    let mut vocab: serde_json::Map<String, Value> =
+        symbols().map(String::from).chain(ends).zip(0..).map(|(entry, id)| (entry, json!(id))).collect();
+    let merges = [
+        "h e</w>",
+        "t he</w>",
+        "h e",
+        "t he",
+        "e r</w>",
+        "Ã ©</w>",
+        "Ã ©",
+        "' s</w>",
+        "a a",
+        "a a</w>",
+        "aa aa",
+        "aa aa</w>",
+        "! !",
+        "< |</w>",
+        last_merge,
+    ];
+    for merge in merges {
+        let id = vocab.len();
+        vocab.insert(merge.replace(' ', ""), json!(id));
+    }
+    vocab.insert("<unk>".into(), json!(vocab.len()));
+    let normalizer = |kind: &&str| match *kind {
+        "Replace" => json!({"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}),
+        kind => json!({"type": kind}),
+    };
+    let split = json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": true});
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    json!({
+        "added_tokens": [], "post_processor": null,
+        "normalizer": {"type": "Sequence", "normalizers": normalizers.iter().map(normalizer).collect::<Vec<_>>()},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes]},
+        "model": {"type": "BPE", "vocab": vocab, "merges": merges, "unk_token": "<unk>", "end_of_word_suffix": "</w>"}
+    })
+    .to_string()
+}
+
 /// A tokenizer of all bytes and a few merges.
 fn tokenizer(normalizer: &Value, pre_tokenizer: &Value, post_processor: &Value, ignore_merges: bool) -> String {
     let mut vocab: serde_json::Map<String, Value> = (0..=255).map(|byte| (symbol(byte).to_string(), json!(byte))).collect();
@@ -77,6 +120,53 @@ fn texts_are_read_as_the_general_engine_reads_them() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+const CLIP: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+#[test]
+fn lowered_texts_with_marked_ends_are_read_as_the_general_engine_reads_them() -> Result<(), String> {
+    let parts = [
+        "<|endoftext|>",
+        "<|StartOfText|>",
+        "<|",
+        "|>",
+        "'S",
+        " 'll",
+        "\u{130}",
+        "\u{c9}",
+        "\u{23a}",
+        " THE",
+        "!!'s",
+        "123",
+        " 1",
+        "\u{1c5}",
+    ];
+    let with_controls = format!(r"<\|startoftext\|>|<\|endoftext\|>|{CLIP}");
+    for regex in [CLIP, &with_controls] {
+        for normalizers in [&["NFC", "Replace", "Lowercase"][..], &["Lowercase"], &["Replace", "Lowercase"]] {
+            let definition = clip(regex, normalizers, "o f");
+            let general = GeneralEngine::new(&definition, Specials::Text).map_err(|error| error.to_string())?;
+            let engine = fast(&definition, Specials::Text).ok_or("no fast engine took it")?;
+            for (i, text) in texts().into_iter().enumerate() {
+                let more: String = (0..5).map(|j| [parts[(i * 5 + j * 7) % parts.len()], &text].concat()).collect();
+                for text in [text, more] {
+                    assert_eq!(encode_all(engine.as_ref(), &text)?, encode_all(&general, &text)?, "{definition} {text:?}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_known_of_clip_is_refused() {
+    let is_read = |regex: &str, normalizers: &[&str], merge: &str| fast(&clip(regex, normalizers, merge), Specials::Text).is_some();
+    assert!(is_read(CLIP, &["Lowercase"], "o f"));
+    assert!(!is_read(CLIP, &["NFC"], "o f"), "not lowered");
+    assert!(!is_read(CLIP, &["Lowercase", "NFC"], "o f"), "in another order");
+    assert!(!is_read(r"[\p{L}]+", &["Lowercase"], "o f"), "another expression");
+    assert!(!is_read(CLIP, &["Lowercase"], "\u{ff} f"), "merges the byte that stands for ends");
 }
 
 #[test]

@@ -29,6 +29,19 @@ fn bpe() -> Value {
         "merges": [["q", "h"], ["t", "h"], ["h", "e"], ["th", "e"]]})
 }
 
+/// With other tokens at the ends of words.
+fn bpe_with_ends() -> Value {
+    let mut model = bpe();
+    let mut vocab = model["vocab"].clone();
+    for (id, entry) in ["t</w>", "e</w>", "n</w>", "he</w>", "the</w>", "qe</w>", "<0x41></w>"].into_iter().enumerate() {
+        vocab[entry] = json!(20 + id);
+    }
+    model["vocab"] = vocab;
+    model["end_of_word_suffix"] = json!("</w>");
+    model["merges"] = json!([["q", "e</w>"], ["t", "h"], ["h", "e</w>"], ["t", "he</w>"], ["th", "e"], ["h", "e"]]);
+    model
+}
+
 fn unigram() -> Value {
     let vocab = json!([
         ["[UNK]", 0.0],
@@ -60,7 +73,7 @@ fn assert_equal_to_the_whole(json: &str, name: &str) {
 
 #[test]
 fn a_reduced_engine_equals_the_whole_one_on_its_texts() {
-    for model in [wordpiece(), bpe(), unigram()] {
+    for model in [wordpiece(), bpe(), bpe_with_ends(), unigram()] {
         assert_equal_to_the_whole(&definition(&model), &model["type"].to_string());
         let mut untyped = model.clone();
         untyped.as_object_mut().and_then(|fields| fields.remove("type"));
@@ -88,6 +101,7 @@ fn few_entries_are_kept() {
     };
     assert_eq!(kept(wordpiece()), [0, 1, 2, 3, 4, 5, 7, 8, 9]);
     assert_eq!(kept(bpe()), [0, 5, 6, 7, 8, 9, 10, 11, 13]);
+    assert_eq!(kept(bpe_with_ends()), [0, 5, 6, 7, 8, 9, 10, 11, 13, 20, 21, 22, 23, 24]);
     assert_eq!(kept(unigram()), [0, 1, 2, 3, 4, 5, 7]);
 }
 
@@ -97,7 +111,7 @@ fn what_is_not_understood_is_not_reduced() {
         model[name] = value;
         reference(&definition(&model)).err().unwrap_or_default()
     };
-    assert!(with(bpe(), "end_of_word_suffix", json!("</w>")).contains("suffix"));
+    assert!(with(bpe(), "continuing_subword_prefix", json!("##")).contains("prefix"));
     assert!(with(bpe(), "merges", json!([["<0x41>", "h"]])).contains("stand for other text"));
     assert!(with(bpe(), "merges", json!([["t", "q"], ["e", "h"], ["h", "t"], ["t", "t"], ["t", "o"]])).contains("not both entries"));
     assert!(with(bpe(), "vocab", json!({"t": 1, "h": 1})).contains("twice"));

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::block::MOST_BYTES;
 use super::Merges;
+use super::block::MOST_BYTES;
 
 struct Random(u64);
 

@@ -112,7 +112,8 @@ impl Chain {
             return Ok(false);
         }
         if kind(normalizer) == "Precompiled" {
-            let charsmap: Precompiled = serde::Deserialize::deserialize(normalizer).map_err(|error: serde_json::Error| error.to_string())?;
+            let charsmap: Precompiled =
+                serde::Deserialize::deserialize(normalizer).map_err(|error: serde_json::Error| error.to_string())?;
             self.charsmap = Some(charsmap);
             return Ok(true);
         }
@@ -153,8 +154,7 @@ impl Chain {
 
     /// The word before the map.
     pub fn before_map(&self, word: &str) -> Aligned {
-        let span = |at: usize, character: char| (at as u32, (at + character.len_utf8()) as u32);
-        let characters = word.char_indices().map(|(at, character)| (character, span(at, character))).collect();
+        let characters = word.chars().zip(spans(word)).collect();
         self.steps.iter().fold(characters, |characters, step| step.apply(characters)).into_iter().collect()
     }
 
@@ -175,6 +175,11 @@ impl Chain {
         }
         normal
     }
+}
+
+/// What the characters of a word stand for in itself.
+pub fn spans(word: &str) -> impl Iterator<Item = Span> {
+    word.char_indices().map(|(at, character)| (at as u32, (at + character.len_utf8()) as u32))
 }
 
 /// Calls back with every character of a text, also as a part of it.

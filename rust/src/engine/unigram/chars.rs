@@ -59,6 +59,9 @@ impl Class {
     const IS_BLANK: u8 = 32;
     /// An ASCII capital that becomes its small letter and would be plain as such.
     const IS_CAPITAL: u8 = 64;
+    /// What becomes of it before the map is there, is made of clusters by themselves, changes no place with what is beside it and may start a
+    /// word.
+    const IS_SETTLED: u8 = 128;
 
     fn has(self, fact: u8) -> bool {
         self.0 & fact != 0
@@ -86,6 +89,10 @@ impl Class {
 
     pub fn is_blank(self) -> bool {
         self.has(Self::IS_BLANK)
+    }
+
+    pub fn is_settled(self) -> bool {
+        self.has(Self::IS_SETTLED)
     }
 
     pub fn is_capital(self) -> bool {
@@ -142,8 +149,11 @@ fn class(character: char, chain: &Chain, words: Words) -> Class {
     let n_clusters = |text: &str| text.graphemes(true).count();
     let joins = |first: char, second: char| chain.has_map() && n_clusters(&String::from_iter([first, second])) == 1;
     // CR and LF are one cluster together: both count as never alone.
-    let is_alone = !chain.has_map()
-        || n_clusters(&format!("a{character}a")) == 3 && !joins(character, character) && !matches!(character, '\r' | '\n');
+    let is_alone = |character: char| {
+        !chain.has_map() || n_clusters(&format!("a{character}a")) == 3 && !joins(character, character) && !matches!(character, '\r' | '\n')
+    };
+    let are_settled = before_map.chars().all(is_alone);
+    let is_alone = is_alone(character);
     // Marks change places where characters are decomposed.
     let is_mark = |character: char| chain.has_steps() && canonical_combining_class(character) != 0;
     let may_start = |first: char| !joins(' ', first) && !is_mark(first) && chain.map(&String::from(first)) != Some("");
@@ -158,6 +168,7 @@ fn class(character: char, chain: &Chain, words: Words) -> Class {
         (Class::MAY_START, may_start),
         (Class::MAY_END, may_end && (words != Words::AtRunsOfBlanks || !ends_in_blank)),
         (Class::IS_BLANK, if words == Words::BetweenBlanks { is_one_blank(&normal) } else { normal == " " }),
+        (Class::IS_SETTLED, are_settled && may_start),
         (Class::IS_CAPITAL, character.is_ascii_uppercase() && is_alone && normal == text.to_ascii_lowercase()),
     ];
     Class(facts.into_iter().filter(|(_, holds)| *holds).fold(0, |class, (fact, _)| class | fact))

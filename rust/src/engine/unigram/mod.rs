@@ -72,7 +72,9 @@ impl Unigram {
 
     fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         match self.plain(word) {
-            Some(plain) if plain.text.len() - plain.n_blanks <= SHORT_BYTES => self.read_plain(&plain, self.is_marked(word, before), tokens),
+            Some(plain) if plain.text.len() - plain.n_blanks <= SHORT_BYTES => {
+                self.read_plain(&plain, self.is_marked(word, before), tokens)
+            }
             Some(plain) => self.read_long(&plain, self.is_marked(word, before), tokens),
             None => self.read_any(word, before, tokens),
         }

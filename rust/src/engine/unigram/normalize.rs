@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::chain::{Chain, each_character};
+use super::chain::{Chain, each_character, spans};
 use super::chars::Classes;
 use crate::engine::aligned::Span;
+
+/// Bytes of a word that are normalized together.
+const BLOCK_BYTES: usize = if cfg!(test) { 8 } else { 4 * 1024 };
 
 /// What is done to words, with what is known of each character.
 #[derive(Debug)]
@@ -19,31 +22,48 @@ pub struct Normalizer {
 impl Normalizer {
     /// Does a text that starts like this lose its first character? `tokenizers` then takes every later one for the one before it.
     pub fn loses_first(&self, text: &str) -> bool {
-        let mut characters = text.char_indices();
-        let Some((_, first)) = characters.next() else { return false };
-        if self.classes.of(first).is_plain() {
+        let mut characters = text.chars().map(|character| self.classes.of(character));
+        let (Some(first), second) = (characters.next(), characters.next()) else { return false };
+        if first.is_plain() {
             return false;
         }
-        if self.chain.has_steps() && !self.classes.of(first).may_start() {
-            return true; // or only its accents go: then reading all at once is not needed, but right
+        if self.chain.has_steps() {
+            // Otherwise it joins with what follows, or only its accents go: then reading all at once is not needed, but right.
+            return !first.is_settled() || second.is_some_and(|second| !second.is_settled());
         }
-        // Up to a character that no step changes and that joins with none before it.
-        let end = characters.find(|&(_, character)| self.classes.of(character).is_plain()).map_or(text.len(), |(at, _)| at);
-        let start = self.chain.text_before_map(&text[..end]);
-        let (cluster, first) = (start.graphemes(true).next().unwrap_or_default(), start.chars().next().map(String::from));
-        let whole = self.chain.map_cluster(cluster);
-        whole.or_else(|| self.chain.map(first.as_deref().unwrap_or_default())).is_some_and(str::is_empty)
+        let cluster = text.graphemes(true).next().unwrap_or_default();
+        let one = text.chars().next().map(String::from).unwrap_or_default();
+        self.chain.map_cluster(cluster).or_else(|| self.chain.map(&one)).is_some_and(str::is_empty)
     }
 
     /// Hands over the characters of the normalized word. `is_start` where nothing comes before it.
-    pub fn each(&self, word: &str, is_start: bool, take: impl FnMut(char, Span)) {
-        if self.chain.has_steps() {
-            let changed = self.chain.before_map(word);
-            self.map(&changed.text, changed.spans.into_iter(), is_start, take);
-        } else {
-            let spans = word.char_indices().map(|(at, character)| (at as u32, (at + character.len_utf8()) as u32));
-            self.map(word, spans, is_start, take);
+    pub fn each(&self, word: &str, is_start: bool, mut take: impl FnMut(char, Span)) {
+        if !self.chain.has_steps() {
+            return self.map(word, spans(word), is_start, take);
         }
+        let mut start = 0;
+        while start < word.len() {
+            let end = start + self.end_of_block(&word[start..]);
+            let changed = self.chain.before_map(&word[start..end]);
+            let shifted = changed.spans.iter().map(|(from, to)| (from + start as u32, to + start as u32));
+            self.map(&changed.text, shifted, is_start && start == 0, &mut take);
+            start = end;
+        }
+    }
+
+    /// Where a part of a word ends, of about [`BLOCK_BYTES`], that is normalized as if alone: what is beside its end is settled, and no pair
+    /// lies across.
+    fn end_of_block(&self, word: &str) -> usize {
+        let (mut before, mut n_equal) = ('\0', 0_usize);
+        for (at, character) in word.char_indices() {
+            let may_end = at >= BLOCK_BYTES && self.classes.of(before).is_settled() && self.classes.of(character).is_settled();
+            if may_end && (character != before || n_equal % 2 == 0) {
+                return at;
+            }
+            n_equal = if character == before { n_equal + 1 } else { 1 };
+            before = character;
+        }
+        word.len()
     }
 
     /// Hands over what the map makes of a text whose characters stand for these spans.

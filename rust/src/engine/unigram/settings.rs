@@ -20,7 +20,6 @@ pub struct Settings {
     pub joins_blanks: bool,
 }
 
-
 impl Settings {
     /// # Errors
     /// What in the definition is not known here exactly.

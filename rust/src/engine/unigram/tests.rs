@@ -102,6 +102,75 @@ fn what_closes_words_has_the_tokens_of_the_general_engine() {
     }
 }
 
+/// Normalizers of ALBERT and XLNet, without and with what comes after them.
+fn kinds_with_steps() -> Vec<Loaded> {
+    let pair = |of: &str| json!({"type": "Replace", "pattern": {"String": of}, "content": "\""});
+    let joins = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
+    let strip = json!({"type": "Strip", "strip_left": true, "strip_right": false});
+    let step = |kind: &str| json!({"type": kind});
+    let all = [pair("``"), pair("''"), step("NFKD"), step("StripAccents"), step("Lowercase")];
+    let sequence = |members: &[Value]| json!({"type": "Sequence", "normalizers": members});
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true});
+    let words = json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")]});
+    let mut kinds = Vec::new();
+    for n_steps in [2, 3, 4, 5] {
+        kinds.push(loaded_of(QUOTES, &sequence(&all[..n_steps]), &words));
+        kinds.push(loaded_of(QUOTES, &sequence(&all[5 - n_steps..]), &metaspace("first")));
+        let joined = [&all[..n_steps], std::slice::from_ref(&joins)].concat();
+        kinds.push(loaded_of(QUOTES, &sequence(&joined), &metaspace("always")));
+        kinds.push(loaded_of(QUOTES, &sequence(&[&[strip.clone()], joined.as_slice()].concat()), &metaspace("never")));
+    }
+    kinds.push(loaded_of(QUOTES, &step("NFD"), &words));
+    kinds
+}
+
+const QUOTES: &[(&str, f64)] =
+    &[("\"", -1.0), ("'", -1.5), ("''", -0.1), ("a'", -1.0), (",", -1.0), ("`", -2.0), ("\u{308}", -1.0), ("A", -3.0)];
+
+#[test]
+fn what_is_decomposed_stripped_and_lowered_has_the_tokens_and_spans_of_the_general_engine() {
+    let alphabet = [
+        'a',
+        'b',
+        ' ',
+        'A',
+        'B',
+        '\'',
+        '`',
+        '\u{e4}',
+        '\u{301}',
+        '\u{323}',
+        '\u{c0}',
+        '\u{1ea1}',
+        '\u{130}',
+        '\u{fb01}',
+        '\u{a8}',
+        '\u{3000}',
+        ',',
+        '\n',
+        '\u{ac01}',
+        '\u{431}',
+        '\u{344}',
+        '\u{1d15e}',
+        '\u{2581}',
+        '\u{939}',
+        '\u{94d}',
+    ];
+    let mut random = numbers();
+    for loaded in kinds_with_steps() {
+        for n_chars in (0..30).chain([40, 60, 96, 130]).cycle().take(1000) {
+            let n_letters = 3 + random(alphabet.len() - 2);
+            assert_same(&loaded, &(0..n_chars).map(|_| alphabet[random(n_letters)]).collect::<String>());
+        }
+        for unit in ["'", "`", "\u{e4}", "A", "\u{301}", "a\u{301}'", "\u{ac01}"] {
+            for n_repeats in [1, 2, 3, 31, 1000, 5001] {
+                assert_same(&loaded, &unit.repeat(n_repeats));
+                assert_same(&loaded, &format!("b {}, a", unit.repeat(n_repeats)));
+            }
+        }
+    }
+}
+
 #[test]
 fn long_words_are_read_in_windows_without_a_difference() {
     for loaded in kinds() {
