@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from speed import hostile, report
-from speed.corpora import DATA, LANGUAGES, ROOT, SAMPLE_BYTES, write_documents, write_long_document
+from speed.corpora import DATA, LANGUAGES, ROOT, SAMPLE_BYTES, definition_of, write_documents, write_long_document
 from speed.peers import PEERS
 from speed.runs import Cell, Settings, ask, measure
 
@@ -26,9 +26,18 @@ def tokenizers() -> list[str]:
     return sorted(path.parent.name for path in DATA.glob("tokenizers/*/tokenizer.json"))
 
 
+def known(name: str) -> str:
+    """Take the name of a tokenizer that is there."""
+    if not definition_of(name).is_file():
+        raise argparse.ArgumentTypeError(f"{name!r} is neither a tokenizer.json nor one of {', '.join(tokenizers())}.")
+    return name
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="TOKENIZER", choices=tokenizers(), help="these tokenizers, on every language")
+    parser.add_argument(
+        "--only", nargs="+", metavar="TOKENIZER", type=known, help="these, of the data or files, on every language"
+    )
     parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
     parser.add_argument("--peers", nargs="+", choices=PEERS, help="these packages, beside longctx")
     parser.add_argument("--rounds", type=int, default=3)

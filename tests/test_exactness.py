@@ -19,12 +19,12 @@ from tokenizers import Encoding, Tokenizer
 
 import oracle
 from longctx import ChunkBatch, Chunker
-from tokenizers_built import NAMES, built
+from tokenizers_built import FAMILIES, NAMES, built
 
 REAL = [
     "bert-base-cased", "bert-base-chinese", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
     "bert-base-uncased", "deberta-v3-base", "gpt2", "llama2", "modernbert-base", "qwen", "roberta-base", "t5-small",
-    "xlm-roberta-base", "t5-small as albert", "deberta-v3-base as xlnet", "gpt2 as clip",
+    "xlm-roberta-base", *(f"{base} as {family}" for base, family in FAMILIES),
 ]  # fmt: skip
 Load = Callable[[str], Tokenizer]
 

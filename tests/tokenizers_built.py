@@ -1,5 +1,7 @@
 """Small tokenizers of every family, made in process from a few lines: no files, no network, the same in every process.
 
+Run as a program (``python tests/tokenizers_built.py FOLDER ../shared/data/tokenizers``) it writes families with the vocabularies of others.
+
 `tokenizers` trains BPE reproducibly, but WordPiece and Unigram not, so their vocabularies are counted here.
 """
 
@@ -8,9 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -30,6 +34,7 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
+FAMILIES = (("t5-small", "albert"), ("deberta-v3-base", "xlnet"), ("gpt2", "clip"))  # and whose vocabulary they take
 CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -270,3 +275,16 @@ def built(name: str) -> Tokenizer:
 def fresh(name: str) -> Tokenizer:
     """A copy that a test may change."""
     return Tokenizer.from_str(_json_of(name))
+
+
+def main(folder: Path, tokenizers_folder: Path) -> None:
+    """Write the families that are not among published tokenizers, for benches: ``FOLDER/<base> as <family>/tokenizer.json``."""
+    for base, family in FAMILIES:
+        tokenizer = as_family(Tokenizer.from_file(str(tokenizers_folder / base / "tokenizer.json")), family)
+        target = folder / f"{base} as {family}"
+        target.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(target / "tokenizer.json"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -16,6 +16,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
+
+
+def definition_of(tokenizer: str) -> Path:
+    """Find the ``tokenizer.json`` of a tokenizer in the data; a path is one already."""
+    return Path(tokenizer) if tokenizer.endswith(".json") else DATA / "tokenizers" / tokenizer / "tokenizer.json"
+
+
 TEXT_BYTES = 1_900_000
 SAMPLE_BYTES = 100_000  # for packages that need minutes for a book
 DOCUMENT_BYTES = 20_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speed.corpora import DATA, ROOT
+from speed.corpora import ROOT, definition_of
 from speed.peers import PEERS
 
 PHASES = ("cold", "steady", "repeat")
@@ -67,7 +67,7 @@ def ask(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[
         return {"refused": "not installed: make bench-peers"}
     job = {
         "peer": peer,
-        "tokenizer": str(DATA / "tokenizers" / tokenizer / "tokenizer.json"),
+        "tokenizer": str(definition_of(tokenizer)),
         "documents": str(documents),
         "phases": settings.phases,
         "cores": settings.cores,
