@@ -8,7 +8,7 @@ use super::neighbours::Neighbours;
 use super::ways;
 use crate::engine::cache::Key;
 use crate::engine::definition::{Definition, kind, members};
-use crate::engine::merges::{Ids, Merges, Model};
+use crate::engine::merges::{Ids, MOST_MERGES, Merges, Model, NONE};
 use crate::engine::metaspace::{MARKER, Metaspace, Prepend};
 
 /// Where a marker is put before a text.
@@ -104,6 +104,9 @@ pub fn vocabulary(model: &Model<'_>) -> Result<Vocabulary, String> {
         return Err("charbpe reads models with byte_fallback and without ignore_merges or a suffix".into());
     }
     let ids = model.ids()?;
+    if ids.n_ids as u32 >= NONE {
+        return Err("it has more entries than can be numbered".into());
+    }
     let byte_id = |byte: u8| ids.get(&format!("<{byte:#04X}>")).ok_or("its vocabulary does not have every byte");
     let mut byte_ids = [0; 256];
     for byte in 0..=255 {
@@ -115,9 +118,12 @@ pub fn vocabulary(model: &Model<'_>) -> Result<Vocabulary, String> {
     let (mut merges, n_all_ids) = character_merges(&alone, &entries);
     let mut all = Vec::new();
     model.read_merges(&ids, &mut all)?;
-    let happening = ways::that_happen(&all, &ids, &entries);
+    let happening = ways::that_happen(&all, &entries);
     let neighbours = Neighbours::of(happening.iter().map(|&[_, _, token]| entries[token as usize]));
     merges.extend(happening);
+    if merges.len() >= MOST_MERGES {
+        return Err("it has more characters and merges than can be numbered".into());
+    }
     Ok(Vocabulary { neighbours, merges: Merges::new(&alone, &merges, n_all_ids), byte_ids, n_ids: ids.n_ids as u32 })
 }
 

@@ -6,50 +6,67 @@
 
 use std::collections::HashMap;
 
-use crate::engine::merges::Ids;
-
-/// No merge.
-const NONE: usize = usize::MAX;
+use crate::engine::merges::{NONE, Pairs};
 
 /// The merges that happen, of all of them: left part, right part and result, in the order of their ranks. `entries` are by id.
-pub fn that_happen(merges: &[[u32; 3]], ids: &Ids<'_>, entries: &[&str]) -> Vec<[u32; 3]> {
-    let mut ranks: HashMap<(u32, u32), usize, ahash::RandomState> = HashMap::default();
-    ranks.reserve(merges.len());
-    for (rank, &[left, right, _]) in merges.iter().enumerate() {
-        ranks.insert((left, right), rank); // of equal pairs the last counts
+pub fn that_happen(merges: &[[u32; 3]], entries: &[&str]) -> Vec<[u32; 3]> {
+    let mut ranks = Pairs::new(merges.len());
+    for (&[left, right, _], rank) in merges.iter().zip(0..) {
+        ranks.insert(left, right, rank); // of equal pairs the last counts
     }
-    let rank = |left: u32, right: u32| ranks.get(&(left, right)).copied().unwrap_or(NONE);
+    let ids = character_ids(entries);
     let mut is_known = vec![false; entries.len()];
-    let mut happening = Vec::new();
+    let (mut happening, mut word) = (Vec::new(), Word::default());
     for &[_, _, token] in merges {
         if std::mem::replace(&mut is_known[token as usize], true) {
             continue;
         }
-        let mut buffer = [0; 4];
-        let characters: Option<Vec<u32>> =
-            entries[token as usize].chars().map(|character| ids.get(character.encode_utf8(&mut buffer))).collect();
+        word.parts.clear();
+        word.parts.extend(entries[token as usize].chars().map_while(|character| ids.get(&character)));
         // What has an unknown character is made of other text.
-        happening.extend(characters.and_then(|characters| last_merge(characters, token, merges, rank)));
+        if word.parts.len() == entries[token as usize].chars().count() {
+            happening.extend(word.last_merge(token, merges, &ranks));
+        }
     }
     happening.sort_unstable();
-    happening.into_iter().map(|rank| merges[rank]).collect()
+    happening.into_iter().map(|rank| merges[rank as usize]).collect()
 }
 
-/// The rank of the merge that makes `token` of its characters; nothing where they become something else.
-fn last_merge(mut parts: Vec<u32>, token: u32, merges: &[[u32; 3]], rank: impl Fn(u32, u32) -> usize) -> Option<usize> {
-    let mut ranks: Vec<usize> = parts.windows(2).map(|pair| rank(pair[0], pair[1])).collect();
-    while ranks.len() > 1 {
-        let (at, &best) = ranks.iter().enumerate().min_by_key(|&(_, rank)| rank)?;
-        let &[_, _, made] = merges.get(best)?;
-        parts[at] = made;
-        parts.remove(at + 1);
-        ranks.remove(at);
-        if at > 0 {
-            ranks[at - 1] = rank(parts[at - 1], made);
+/// The ids of entries that are one character.
+fn character_ids(entries: &[&str]) -> HashMap<char, u32, ahash::RandomState> {
+    let only = |entry: &str| entry.chars().next().filter(|character| character.len_utf8() == entry.len());
+    entries.iter().zip(0..).filter_map(|(entry, id)| Some((only(entry)?, id))).collect()
+}
+
+/// A token on its way from its characters: memory that is used again.
+#[derive(Debug, Default)]
+struct Word {
+    parts: Vec<u32>,
+    /// The merge of each part with the next.
+    ranks: Vec<u32>,
+}
+
+impl Word {
+    /// The rank of the merge that makes `token` of its characters; nothing where they become something else.
+    fn last_merge(&mut self, token: u32, merges: &[[u32; 3]], ranks: &Pairs) -> Option<u32> {
+        self.ranks.clear();
+        self.ranks.extend(self.parts.windows(2).map(|pair| ranks.get(pair[0], pair[1])));
+        while self.ranks.len() > 1 {
+            let (at, &best) = self.ranks.iter().enumerate().min_by_key(|&(_, rank)| rank)?;
+            if best == NONE {
+                return None;
+            }
+            let [_, _, made] = merges[best as usize];
+            self.parts[at] = made;
+            self.parts.remove(at + 1);
+            self.ranks.remove(at);
+            if at > 0 {
+                self.ranks[at - 1] = ranks.get(self.parts[at - 1], made);
+            }
+            if at < self.ranks.len() {
+                self.ranks[at] = ranks.get(made, self.parts[at + 1]);
+            }
         }
-        if at < ranks.len() {
-            ranks[at] = rank(made, parts[at + 1]);
-        }
+        self.ranks.first().copied().filter(|&rank| rank != NONE && merges[rank as usize][2] == token)
     }
-    ranks.first().copied().filter(|&rank| merges.get(rank).is_some_and(|&[_, _, made]| made == token))
 }

@@ -2,7 +2,8 @@
 
 use super::model::Ids;
 
-/// Finds what merges make. Most vocabularies have it in the order of the merges: then the next entry is it, and nothing is hashed.
+/// Finds what merges make. Most vocabularies have it in the order of the merges: then the next entry is it, or the last one once more, and
+/// nothing is hashed.
 pub struct Joined<'v> {
     entries: Vec<&'v str>,
     /// The id after that of the last merge.
@@ -22,8 +23,11 @@ impl<'v> Joined<'v> {
 
     /// The id of both parts together.
     pub fn id(&mut self, ids: &Ids<'_>, left: &str, right: &str) -> Option<u32> {
-        let is_next = self.entries.get(self.next).and_then(|entry| entry.strip_prefix(left)) == Some(right);
-        if !is_next {
+        let is_made = |at: usize| self.entries.get(at).and_then(|entry| entry.strip_prefix(left)) == Some(right);
+        if self.next > 0 && is_made(self.next - 1) {
+            return Some(self.next as u32 - 1);
+        }
+        if !is_made(self.next) {
             self.buffer.clear();
             self.buffer.extend([left, right]);
             self.next = ids.get(&self.buffer)? as usize;

@@ -24,10 +24,14 @@ use std::ops::Range;
 
 use self::entries::{Entries, LONGEST_BYTES, Word};
 pub use self::model::{Ids, Model, Vocabulary};
-use self::pairs::{FIRST_MERGE, NONE, Pairs};
+use self::pairs::FIRST_MERGE;
+pub use self::pairs::{NONE, Pairs};
 use crate::engine::cache::Key;
 use crate::engine::tokens::TOKEN_BYTES;
 use crate::memory;
+
+/// More merges cannot be numbered.
+pub const MOST_MERGES: usize = (NONE - FIRST_MERGE) as usize;
 
 /// In place of the id of a byte that is in no text.
 pub const UNUSED: u32 = u32::MAX;

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use super::MOST_MERGES;
 use super::joined::Joined;
-use super::pairs::{FIRST_MERGE, NONE};
 use crate::engine::definition::Entry;
 
 /// The parts of a BPE model that count.
@@ -134,7 +134,7 @@ impl Model<'_> {
     /// # Errors
     /// Where there are too many merges, or one is not understood or of something that is no entry.
     pub fn read_merges(&self, ids: &Ids<'_>, merges: &mut Vec<[u32; 3]>) -> Result<(), String> {
-        if (self.merges.len() + merges.len()) as u32 >= NONE - FIRST_MERGE {
+        if self.merges.len() + merges.len() >= MOST_MERGES {
             return Err("it has more merges than can be numbered".into());
         }
         merges.reserve(self.merges.len());

@@ -42,7 +42,7 @@ struct Look {
 }
 
 impl Pairs {
-    /// A table without pairs, for up to `n_pairs`.
+    /// A table without pairs, for up to `n_pairs`. Numbers of tokens and merges are below [`NONE`].
     pub fn new(n_pairs: usize) -> Self {
         let n_slots = (n_pairs + n_pairs / 2).next_power_of_two().max(16);
         Self {
