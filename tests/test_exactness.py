@@ -84,6 +84,19 @@ def test_every_published_family_has_an_engine_of_its_own(name: str, real_tokeniz
     assert f"engine: {expected}" in explanation
 
 
+def test_clip_is_read_as_its_published_definition_has_it(real_tokenizer: Load, data_folder: Path) -> None:
+    definition = json.loads(real_tokenizer("gpt2 as clip").to_str())
+    start, end = definition["added_tokens"]
+    start["normalized"], end["normalized"] = True, False
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    for specials, engine in (("text", "bytebpe"), ("parse", "general")):  # parsed, they are looked for in lowered text
+        chunker = Chunker(tokenizer, max_tokens=64, overlap_tokens=9, offsets=True, specials=specials)
+        assert f"engine: {engine}" in chunker.explain()
+        texts = ["a <|startoftext|>b<|STARTOFTEXT|> <|endoftext|>'s <|EndOfText|>", *stress_texts(data_folder)[:60]]
+        reference = truncating(tokenizer, 64, 9, specials)
+        assert_rows_equal(chunker(texts), [windows_of(reference, text) for text in texts], texts)
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_ids_and_offsets_of_stress_texts_equal_tokenizers(name: str, real_tokenizer: Load, data_folder: Path) -> None:
     texts = stress_texts(data_folder)
@@ -134,6 +147,15 @@ def long_words() -> list[str]:
     ]
     periods = ["a", "=", "\u4e2d", "\u0301", "\u200d", "e\u0301", "".join(draw.choices(string.ascii_lowercase, k=37))]
     return [*words, *(period * (9000 // len(period)) for period in periods)]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_documents_that_begin_with_what_is_removed_equal_tokenizers(name: str, real_tokenizer: Load) -> None:
+    starts = ["\x01", "\x7f", "\u0301", "\u200b", "\ufeff", "\u00ad", "\u0301\x01", "\x01\u0301", "\u1112\u1161\u11ab"]
+    texts = [start + rest for start in starts for rest in ("word" * 2000, "Hello, w\u00f6rld. " * 400, "\ud55c\uad6d " * 900)]
+    chunker = Chunker(real_tokenizer(name), max_tokens=100_000, overlap_tokens=0, offsets=True)
+    reference = oracle.plain(real_tokenizer(name))
+    assert_rows_equal(chunker(texts), [[reference.encode(text)] for text in texts], texts)
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -103,7 +103,8 @@ def _all_states(model: LongDocumentModel, folder: Path) -> NDArray[np.float32]:
 
 def test_states_are_made_where_nothing_can_be_written(make: Make, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    np.testing.assert_array_equal(_all_states(make(), tmp_path / "file"), _all_states(make(), tmp_path / "cache"))
+    # In other company a row may have other last bits.
+    np.testing.assert_allclose(_all_states(make(), tmp_path / "file"), _all_states(make(), tmp_path / "cache"), atol=2e-5)
 
 
 @pytest.mark.parametrize("states", ["chunks", "tokens"])

@@ -34,7 +34,7 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
-FAMILIES = (("t5-small", "albert"), ("deberta-v3-base", "xlnet"), ("gpt2", "clip"))  # and whose vocabulary they take
+FAMILIES = (("t5-small", "albert"), ("deberta-v3-base", "xlnet"), ("gpt2", "clip"))  # whose vocabulary, which family
 CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 

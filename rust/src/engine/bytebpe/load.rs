@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::borders::Borders;
 use super::classes::Changes;
 use super::ending::END;
 use super::pattern::Pattern;
@@ -152,7 +153,9 @@ pub fn read(model: &Model<'_>) -> Result<Read, String> {
         return Err("it merges a byte that no text has".into());
     }
     let whole_words = model.ignore_merges.then(|| whole_words(&model.vocab));
-    Ok(Read { merges: Merges::new(&byte_ids, &merges, ids.n_ids), whole_words, marks_ends: suffix.is_some() })
+    let merges = Merges::new(&byte_ids, &merges, ids.n_ids);
+    let borders = (suffix.is_none() && whole_words.is_none()).then(|| Borders::of(large_tokens(&model.vocab)));
+    Ok(Read { merges, whole_words, marks_ends: suffix.is_some(), borders })
 }
 
 /// What is in a model.
@@ -163,6 +166,8 @@ pub struct Read {
     pub whole_words: Option<WholeWords>,
     /// The last byte of a word is another token than the same byte elsewhere: see [`super::ending`].
     pub marks_ends: bool,
+    /// The places that tokens reach across; nothing where what a word becomes depends on where it ends.
+    pub borders: Option<Borders>,
 }
 
 /// The merges of each byte and [`END`], which make the entry that the byte is with the suffix.
@@ -188,8 +193,18 @@ pub type WholeWords = HashMap<Box<[u8]>, u32, ahash::RandomState>;
 
 fn whole_words(vocabulary: &Vocabulary<'_>) -> WholeWords {
     let bytes = bytes_of_characters();
-    let word = |entry: &str| entry.chars().map(|character| bytes.get(character as usize).copied().flatten()).collect::<Option<_>>();
-    vocabulary.entries().filter_map(|(entry, id)| Some((word(entry)?, id))).collect()
+    vocabulary.entries().filter_map(|(entry, id)| Some((token(&bytes, entry)?, id))).collect()
+}
+
+/// The bytes of the entries that have bytes beyond ASCII.
+fn large_tokens<'v>(vocabulary: &'v Vocabulary<'_>) -> impl Iterator<Item = Box<[u8]>> + 'v {
+    let bytes = bytes_of_characters();
+    vocabulary.entries().filter(|(entry, _)| !entry.is_ascii()).filter_map(move |(entry, _)| token(&bytes, entry))
+}
+
+/// The bytes that an entry stands for, where it stands for some.
+fn token(bytes: &[Option<u8>; 324], entry: &str) -> Option<Box<[u8]>> {
+    entry.chars().map(|character| bytes.get(character as usize).copied().flatten()).collect()
 }
 
 /// Bytes that no UTF-8 holds: some vocabularies leave them out.

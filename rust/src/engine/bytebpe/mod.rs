@@ -3,6 +3,7 @@
 //! A word is a match of the pre-tokenizer's regular expression; where NFC or the lowering of letters may change something, a few of them
 //! (see [`region`]).
 
+mod borders;
 mod classes;
 mod cut;
 mod ending;
@@ -49,11 +50,11 @@ impl ByteBpe {
         if has_effect && let Some(token) = added[1].iter().find(may_change) {
             return Err(format!("its added token {:?} may change by composition or lowering", token.content));
         }
-        let Read { merges, whole_words, marks_ends } = load::read(&definition.model::<Model<'_>>()?)?;
-        if marks_ends && rules.prefix_space {
-            return Err("it puts a space before texts and marks the ends of words".into());
+        let Read { merges, whole_words, marks_ends, borders } = load::read(&definition.model::<Model<'_>>()?)?;
+        if marks_ends && rules.prefix_space || rules.changes.lower && !marks_ends {
+            return Err("it marks the ends of words and puts a space before texts, or lowers letters and marks no ends".into());
         }
-        let splitter = Splitter::new(rules.pattern, Classes::new(rules.changes)?);
+        let splitter = Splitter::new(rules.pattern, Classes::new(rules.changes)?, borders);
         Ok(Self { splitter, merges, whole_words, marks_ends, prefix_space: rules.prefix_space, trim: rules.trim })
     }
 

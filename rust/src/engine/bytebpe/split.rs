@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use super::borders::Borders;
 use super::classes::{Class, Classes};
 use super::cut::Cut;
 use super::pattern::{CONTROL_START, Pattern};
@@ -26,6 +27,8 @@ pub struct Splitter {
     pub classes: Classes,
     /// The digits of a byte's code: see [`Block`].
     pub code: [ByteSet; 3],
+    /// Where long words may be cut, if they may.
+    borders: Option<Borders>,
 }
 
 /// Bits of 64 bytes, by class. Eight classes in three masks: 0 other, 1 letter, 2 digit, 3 apostrophe, 4 space, 5 other blank, 6 line
@@ -64,7 +67,7 @@ pub struct Carry {
 
 impl Splitter {
     /// Reads words as the pattern does.
-    pub fn new(pattern: Pattern, classes: Classes) -> Self {
+    pub fn new(pattern: Pattern, classes: Classes, borders: Option<Borders>) -> Self {
         let code = |byte: u8| match classes.ascii(byte) {
             _ if byte == b'\'' => 3,
             _ if byte == b' ' => 4,
@@ -76,7 +79,7 @@ impl Splitter {
         };
         let set = |digit: u32| ByteSet::ascii(|byte| code(byte) >> digit & 1 == 1).and_beyond_ascii();
         let code = [set(0), set(1), set(2)];
-        Self { pattern, classes, code }
+        Self { pattern, classes, code, borders }
     }
 
     /// As [`crate::engine::words::WordModel::split`].
@@ -135,7 +138,10 @@ impl Splitter {
     fn characters(&self, text: &str, mut open: usize, end: usize, words: &mut Words, suffices: impl Fn(&[u8]) -> bool) -> usize {
         while open < end {
             let stop = region::word_end(self.pattern, &self.classes, text, open);
-            words.spans.push((open as u32, stop as u32));
+            match &self.borders {
+                Some(borders) if !region::is_loose(&self.classes, &text[open..stop]) => borders.push(text, open, stop, &mut words.spans),
+                _ => words.spans.push((open as u32, stop as u32)),
+            }
             open = stop;
             if suffices(&text.as_bytes()[open..]) {
                 break;

@@ -11,6 +11,9 @@ use crate::engine::definition::{Definition, kind, members};
 use crate::engine::merges::{Ids, MOST_MERGES, Merges, Model, NONE};
 use crate::engine::metaspace::{MARKER, Metaspace, Prepend};
 
+/// Entries that are longer take long to load: the time for one grows with the square of its length.
+const LONGEST_BYTES: usize = 512;
+
 /// Where a marker is put before a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefix {
@@ -39,7 +42,8 @@ pub fn prefix(definition: &Definition<'_>) -> Result<Prefix, String> {
     let marks = |component: &Value| kind(component) == "Replace" && is_blank(&component["pattern"]) && component["content"] == *marker;
     let prepends = |component: &Value| kind(component) == "Prepend" && component["prepend"] == *marker;
     // Where blanks are markers, there is nothing to cut at blanks.
-    let cuts_nothing = pre_tokenizer.is_null() || kind(pre_tokenizer) == "Split" && is_blank(&pre_tokenizer["pattern"]);
+    let is_split = kind(pre_tokenizer) == "Split" && is_blank(&pre_tokenizer["pattern"]) && pre_tokenizer["invert"] != true;
+    let cuts_nothing = pre_tokenizer.is_null() || is_split;
     match normalizers.as_slice() {
         [] if kind(pre_tokenizer) == "Metaspace" => match Metaspace::read(pre_tokenizer)? {
             Metaspace { splits: true, .. } => Err("charbpe reads Metaspace that does not split".into()),
@@ -118,6 +122,11 @@ pub fn vocabulary(model: &Model<'_>) -> Result<Vocabulary, String> {
     let (mut merges, n_all_ids) = character_merges(&alone, &entries);
     let mut all = Vec::new();
     model.read_merges(&ids, &mut all)?;
+    let mut is_byte = vec![false; ids.n_ids];
+    byte_ids.iter().for_each(|&id| is_byte[id as usize] = true);
+    if all.iter().any(|&[_, _, made]| is_byte[made as usize] || entries[made as usize].len() > LONGEST_BYTES) {
+        return Err("it merges something into a byte, or into an entry that is longer than those of texts".into());
+    }
     let happening = ways::that_happen(&all, &entries);
     let neighbours = Neighbours::of(happening.iter().map(|&[_, _, token]| entries[token as usize]));
     merges.extend(happening);

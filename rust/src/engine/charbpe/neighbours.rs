@@ -1,7 +1,6 @@
 //! Which characters are side by side in a token.
 
-use ahash::AHashSet;
-
+use crate::engine::merges::{NONE, Pairs};
 use crate::engine::metaspace::MARKER;
 
 /// Pairs of characters. A blank stands for the marker too.
@@ -9,27 +8,27 @@ use crate::engine::metaspace::MARKER;
 pub struct Neighbours {
     /// By the first of two ASCII characters: a bit for each second one.
     ascii: Box<[u128; 128]>,
-    others: AHashSet<(char, char)>,
+    others: Pairs,
 }
 
 impl Neighbours {
     /// Those of these tokens.
     pub fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Self {
-        let mut all = Self { ascii: Box::new([0; 128]), others: AHashSet::new() };
+        let (mut ascii, mut others) = (Box::new([0; 128]), Vec::new());
         for token in tokens {
-            for (first, second) in token.chars().zip(token.chars().skip(1)) {
-                all.insert(blank(first), blank(second));
+            for (first, second) in token.chars().map(blank).zip(token.chars().map(blank).skip(1)) {
+                if first.is_ascii() && second.is_ascii() {
+                    ascii[first as usize] |= 1 << second as u32;
+                } else {
+                    others.push((first, second));
+                }
             }
         }
-        all
-    }
-
-    fn insert(&mut self, first: char, second: char) {
-        if first.is_ascii() && second.is_ascii() {
-            self.ascii[first as usize] |= 1 << second as u32;
-        } else {
-            self.others.insert((first, second));
-        }
+        others.sort_unstable();
+        others.dedup();
+        let mut pairs = Pairs::new(others.len());
+        others.into_iter().for_each(|(first, second)| pairs.insert(first.into(), second.into(), 0));
+        Self { ascii, others: pairs }
     }
 
     /// May a text be cut at byte `at`, a character boundary inside it?
@@ -44,7 +43,7 @@ impl Neighbours {
         if first.is_ascii() && second.is_ascii() {
             self.ascii[first as usize] >> second as u32 & 1 != 0
         } else {
-            self.others.contains(&(first, second))
+            self.others.get(first.into(), second.into()) != NONE
         }
     }
 

@@ -145,6 +145,28 @@ fn what_is_not_known_is_refused() {
         changed["model"][field] = value;
         assert!(fast(&changed).is_none(), "{field}");
     }
+    for post_processor in
+        [json!({"type": "ByteLevel", "trim_offsets": true}), json!({"type": "RobertaProcessing", "sep": ["a", 1], "cls": ["a", 1]})]
+    {
+        let mut changed = known.clone();
+        changed["post_processor"] = post_processor;
+        assert!(fast(&changed).is_none(), "spans are trimmed");
+    }
+    let mut makes_a_byte = known.clone();
+    for (left, right) in [("<", "0"), ("<0", "x"), ("<0x", "4"), ("<0x4", "1"), ("<0x41", ">")] {
+        for entry in [left, right, &[left, right].concat()] {
+            let vocab = makes_a_byte["model"]["vocab"].as_object_mut().unwrap_or_else(|| unreachable!("the model has one"));
+            let id = vocab.len();
+            vocab.entry(entry).or_insert(json!(id));
+        }
+        makes_a_byte["model"]["merges"].as_array_mut().unwrap_or_else(|| unreachable!("the model has some")).push(json!([left, right]));
+    }
+    assert!(GeneralEngine::new(&makes_a_byte.to_string(), Specials::Text).is_ok());
+    assert!(fast(&makes_a_byte).is_none(), "text that becomes a byte");
+    let long: Vec<String> = (0..10).map(|i| "a".repeat(1 << i)).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).skip(1).collect();
+    assert!(fast(&definition(&long[..8], &normalizer, &pre_tokenizer)).is_some());
+    assert!(fast(&definition(&[&long[..], &[&"a".repeat(1024)]].concat(), &normalizer, &pre_tokenizer)).is_none(), "takes long to load");
     let mut without_a_byte = known.clone();
     without_a_byte["model"]["vocab"].as_object_mut().and_then(|vocab| vocab.remove("<0x7F>"));
     assert!(fast(&without_a_byte).is_none());
@@ -152,6 +174,11 @@ fn what_is_not_known_is_refused() {
         (Value::Null, Value::Null),
         (json!({"type": "NFKC"}), pre_tokenizer.clone()),
         (Value::Null, json!({"type": "Metaspace", "replacement": "_", "prepend_scheme": "always", "split": false})),
+        (Value::Null, json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true})),
+        (
+            json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}),
+            json!({"type": "Split", "pattern": {"String": " "}, "behavior": "Removed", "invert": true}),
+        ),
     ] {
         assert!(fast(&definition(&PIECES, &normalizer, &pre_tokenizer)).is_none(), "{normalizer} {pre_tokenizer}");
     }

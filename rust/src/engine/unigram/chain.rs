@@ -117,9 +117,10 @@ impl Chain {
             self.charsmap = Some(charsmap);
             return Ok(true);
         }
-        let is_pair = |step: &Step| matches!(step, Step::Pair(..));
-        // Pairs are looked for in the text as it is; what others make would be another matter.
-        let step = Step::of(normalizer).filter(|step| !is_pair(step) || self.steps.iter().all(is_pair));
+        // Pairs are looked for in the text as it is; what other steps make would be another matter.
+        let leaves = |step: &Step, of: char| matches!(*step, Step::Pair(_, to) if to != of);
+        let fits = |step: &Step| !matches!(*step, Step::Pair(of, _) if !self.steps.iter().all(|before| leaves(before, of)));
+        let step = Step::of(normalizer).filter(fits);
         self.steps.extend(step);
         Ok(step.is_some())
     }

@@ -91,10 +91,10 @@ impl Unigram {
             Kind::BetweenBlanks => 0,
         };
         let rest = &bytes[n_blanks..];
-        let all = |is: fn(Class) -> bool| rest.iter().all(|&byte| byte < 128 && is(classes.of_ascii(byte)));
-        let text = if all(Class::is_plain) || word[n_blanks..].chars().all(|character| classes.of(character).is_plain()) {
+        let all = |is: fn(u8, Class) -> bool| rest.iter().all(|&byte| byte < 128 && is(byte, classes.of_ascii(byte)));
+        let text = if all(|_, class| class.is_plain()) || word[n_blanks..].chars().all(|character| classes.of(character).is_plain()) {
             Cow::Borrowed(word)
-        } else if all(|class| class.is_plain() || class.is_capital()) {
+        } else if all(|byte, class| class.is_capital() || class.is_plain() && !byte.is_ascii_uppercase()) {
             Cow::Owned(word.to_ascii_lowercase())
         } else {
             return None;

@@ -1,13 +1,18 @@
 //! Normalizes a word character by character, with the bytes that each character came from, as `NormalizedString` of `tokenizers` aligns
 //! them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use unicode_normalization_alignments::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::chain::{Chain, each_character, spans};
 use super::chars::Classes;
 use crate::engine::aligned::Span;
+
+/// Characters that show what the first one becomes.
+const START_CHARS: usize = 16;
 
 /// Bytes of a word that are normalized together.
 const BLOCK_BYTES: usize = if cfg!(test) { 8 } else { 4 * 1024 };
@@ -20,35 +25,47 @@ pub struct Normalizer {
 }
 
 impl Normalizer {
-    /// Does a text that starts like this lose its first character? `tokenizers` then takes every later one for the one before it.
+    /// Does a text that starts like this lose its first character to the map? `tokenizers` then takes every later one for the one before it.
     pub fn loses_first(&self, text: &str) -> bool {
-        let mut characters = text.chars().map(|character| self.classes.of(character));
-        let (Some(first), second) = (characters.next(), characters.next()) else { return false };
-        if first.is_plain() {
+        let Some(first) = text.chars().next() else { return false };
+        if self.classes.of(first).is_plain() {
             return false;
         }
-        if self.chain.has_steps() {
-            // Otherwise it joins with what follows, or only its accents go: then reading all at once is not needed, but right.
-            return !first.is_settled() || second.is_some_and(|second| !second.is_settled());
+        if !self.chain.has_steps() {
+            return self.loses_cluster(text.graphemes(true).next().unwrap_or_default());
         }
-        let cluster = text.graphemes(true).next().unwrap_or_default();
-        let one = text.chars().next().map(String::from).unwrap_or_default();
-        self.chain.map_cluster(cluster).or_else(|| self.chain.map(&one)).is_some_and(str::is_empty)
+        let end = text.char_indices().nth(START_CHARS).map_or(text.len(), |(at, _)| at);
+        let start = self.chain.text_before_map(&text[..end]);
+        let mut clusters = start.graphemes(true);
+        let (first, second) = (clusters.next().unwrap_or_default(), clusters.next().and_then(|cluster| cluster.chars().next()));
+        // What follows could change the first cluster only if that reached up to it, or marks from there changed places with its own.
+        let is_known = end == text.len() || second.is_some_and(|second| canonical_combining_class(second) == 0);
+        !is_known || self.loses_cluster(first)
+    }
+
+    /// Does the map make nothing of the first character of this cluster?
+    fn loses_cluster(&self, cluster: &str) -> bool {
+        let first = cluster.chars().next().map(String::from).unwrap_or_default();
+        self.chain.map_cluster(cluster).or_else(|| self.chain.map(&first)).is_some_and(str::is_empty)
     }
 
     /// Hands over the characters of the normalized word. `is_start` where nothing comes before it.
-    pub fn each(&self, word: &str, is_start: bool, mut take: impl FnMut(char, Span)) {
+    pub fn each(&self, word: &str, is_start: bool, take: impl FnMut(char, Span)) {
         if !self.chain.has_steps() {
-            return self.map(word, spans(word), is_start, take);
+            let mut aligner = Aligner::new(spans(word), is_start, take);
+            self.map(word, &mut aligner);
+            return aligner.release();
         }
+        let mut aligner = Aligner::new(Blocks::default(), is_start, take);
         let mut start = 0;
         while start < word.len() {
             let end = start + self.end_of_block(&word[start..]);
             let changed = self.chain.before_map(&word[start..end]);
-            let shifted = changed.spans.iter().map(|(from, to)| (from + start as u32, to + start as u32));
-            self.map(&changed.text, shifted, is_start && start == 0, &mut take);
+            aligner.spans.0.extend(changed.spans.iter().map(|(from, to)| (from + start as u32, to + start as u32)));
+            self.map(&changed.text, &mut aligner);
             start = end;
         }
+        aligner.release();
     }
 
     /// Where a part of a word ends, of about [`BLOCK_BYTES`], that is normalized as if alone: what is beside its end is settled, and no pair
@@ -66,23 +83,21 @@ impl Normalizer {
         word.len()
     }
 
-    /// Hands over what the map makes of a text whose characters stand for these spans.
-    fn map(&self, text: &str, spans: impl Iterator<Item = Span>, is_start: bool, take: impl FnMut(char, Span)) {
-        let mut aligner = Aligner { spans, is_start, before: (0, 0), held: None, take };
+    /// Hands over what the map makes of a text.
+    fn map(&self, text: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
         let mut rest = text;
         while let Some(character) = rest.chars().next() {
             let class = self.classes.of(character);
             let (one, others) = rest.split_at(character.len_utf8());
             if class.is_alone() && others.chars().next().is_none_or(|next| self.classes.of(next).is_alone()) {
-                self.part(character, one, &mut aligner);
+                self.part(character, one, aligner);
                 rest = others;
             } else {
                 let (joined, others) = rest.split_at(self.end_of_joined(rest));
-                joined.graphemes(true).for_each(|cluster| self.cluster(cluster, &mut aligner));
+                joined.graphemes(true).for_each(|cluster| self.cluster(cluster, aligner));
                 rest = others;
             }
         }
-        aligner.release();
     }
 
     /// Where two characters follow each other that are clusters by themselves.
@@ -127,7 +142,23 @@ struct Aligner<S, T> {
     take: T,
 }
 
+/// What the characters of some parts of a word stand for, as far as they are read. A character that was lost keeps all later ones waiting.
+#[derive(Debug, Default)]
+struct Blocks(VecDeque<Span>);
+
+impl Iterator for Blocks {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        self.0.pop_front()
+    }
+}
+
 impl<S: Iterator<Item = Span>, T: FnMut(char, Span)> Aligner<S, T> {
+    fn new(spans: S, is_start: bool, take: T) -> Self {
+        Self { spans, is_start, before: (0, 0), held: None, take }
+    }
+
     fn replace(&mut self, n_chars: usize, normal: &str) {
         let n_normal = normal.chars().count();
         if n_normal == 0 {

@@ -34,12 +34,15 @@ impl Settings {
                     settings.strip_left = normalizer["strip_left"] == true;
                     settings.strip_right = normalizer["strip_right"] == true;
                 }
-                "Replace" if joins_blanks(normalizer) => settings.joins_blanks = true,
+                "Replace" if joins_blanks(normalizer, splits_first) => settings.joins_blanks = true,
                 _ if !settings.joins_blanks && chain.push(normalizer)? => {}
                 other => return Err(format!("unigram does not read the normalizer {other:?} where it stands")),
             }
         }
         let strips = settings.strip_left || settings.strip_right;
+        if settings.strip_left && prepend == Prepend::First {
+            return Err("unigram does not read Metaspace for first words where blanks before them are stripped".into());
+        }
         settings.kind = match (splits_first, strips, settings.joins_blanks) {
             (true, false, _) => Kind::BetweenBlanks,
             (true, ..) => return Err("unigram reads WhitespaceSplit only where no blanks were stripped".into()),
@@ -83,6 +86,8 @@ fn pre_tokenizer(pre_tokenizer: &Value) -> Result<(Prepend, bool), String> {
     Ok((prepend, splits_first))
 }
 
-fn joins_blanks(replace: &Value) -> bool {
-    replace["pattern"]["Regex"] == " {2,}" && (replace["content"] == " " || replace["content"] == "\u{2581}")
+/// Does it make one blank, or one marker where blanks are no ends yet, of several blanks?
+fn joins_blanks(replace: &Value, splits_first: bool) -> bool {
+    let makes_blank = replace["content"] == " " || replace["content"] == "\u{2581}" && !splits_first;
+    replace["pattern"]["Regex"] == " {2,}" && makes_blank
 }

@@ -102,6 +102,69 @@ fn what_closes_words_has_the_tokens_of_the_general_engine() {
     }
 }
 
+/// A character map of a few strings, as `SentencePiece` writes it down: the units of a double array, and what it makes of them.
+///
+/// Every node has 256 units of its own, so that the child for a byte is at that byte; a value is where the byte 0 would be.
+fn charsmap(entries: &[(&str, &str)]) -> Value {
+    let (mut children, mut values) = (vec![std::collections::BTreeMap::new()], vec![None]);
+    let mut normalized = Vec::new();
+    for (text, normal) in entries {
+        let mut node = 0;
+        for &byte in text.as_bytes() {
+            let n_nodes = children.len();
+            node = *children[node].entry(byte).or_insert(n_nodes);
+            if node == n_nodes {
+                children.push(std::collections::BTreeMap::new());
+                values.push(None);
+            }
+        }
+        values[node] = Some(normalized.len() as u32);
+        normalized.extend_from_slice(normal.as_bytes());
+        normalized.push(0);
+    }
+    // The root is unit 0; nodes have their units from 256 on.
+    let base = |node: usize| (node as u32 + 1) * 256;
+    let mut units = vec![0_u32; (children.len() + 1) * 256];
+    units[0] = base(0) << 10;
+    for (node, next) in children.iter().enumerate() {
+        for (&byte, &child) in next {
+            let at = base(node) ^ u32::from(byte);
+            units[at as usize] = (at ^ base(child)) << 10 | u32::from(values[child].is_some()) << 8 | u32::from(byte);
+        }
+        if let Some(value) = values[node] {
+            units[base(node) as usize] = value | 1 << 31;
+        }
+    }
+    let trie: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let bytes = [(trie.len() as u32).to_le_bytes().as_slice(), &trie, &normalized].concat();
+    json!({"type": "Precompiled", "precompiled_charsmap": base64(&bytes)})
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |three: &[u8]| {
+        let number = three.iter().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)) << (8 * (3 - three.len()));
+        (0..4).map(move |i| (number >> (18 - 6 * i)) & 63).take(three.len() + 1).map(|digit| char::from(DIGITS[digit])).collect::<String>()
+    };
+    let encoded: String = bytes.chunks(3).map(digits).collect();
+    let n_missing = encoded.len().next_multiple_of(4) - encoded.len();
+    encoded + &"=".repeat(n_missing)
+}
+
+/// Some characters are removed, some become blanks, one with a mark becomes another, one becomes several.
+fn map() -> Value {
+    charsmap(&[
+        ("\u{1}", ""),
+        ("\u{200b}", " "),
+        ("\u{ad}", ""),
+        ("\t", " "),
+        ("b\u{301}", "ab"),
+        ("\u{939}\u{94d}", ""),
+        ("\u{431}", "ba b"),
+        ("B", "b"),
+    ])
+}
+
 /// Normalizers of ALBERT and XLNet, without and with what comes after them.
 fn kinds_with_steps() -> Vec<Loaded> {
     let pair = |of: &str| json!({"type": "Replace", "pattern": {"String": of}, "content": "\""});
@@ -121,11 +184,67 @@ fn kinds_with_steps() -> Vec<Loaded> {
         kinds.push(loaded_of(QUOTES, &sequence(&[&[strip.clone()], joined.as_slice()].concat()), &metaspace("never")));
     }
     kinds.push(loaded_of(QUOTES, &step("NFD"), &words));
+    for steps in [&all[..0], &all[..2], &all[2..4], &all, &all[4..], &[step("NFD")]] {
+        let mapped = [steps, &[map()]].concat();
+        kinds.push(loaded_of(QUOTES, &sequence(&mapped), &words));
+        kinds.push(loaded_of(QUOTES, &sequence(&[mapped.as_slice(), &[joins.clone()]].concat()), &metaspace("first")));
+    }
     kinds
 }
 
 const QUOTES: &[(&str, f64)] =
     &[("\"", -1.0), ("'", -1.5), ("''", -0.1), ("a'", -1.0), (",", -1.0), ("`", -2.0), ("\u{308}", -1.0), ("A", -3.0)];
+
+#[test]
+fn chains_that_could_reach_across_are_refused() {
+    let pair = |of: &str, to: &str| json!({"type": "Replace", "pattern": {"String": of}, "content": to});
+    let joins = |to: &str| json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": to});
+    let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true});
+    let words = json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")]});
+    let step = |kind: &str| json!({"type": kind});
+    let is_read = |normalizers: &[&Value], pre_tokenizer: &Value| {
+        let definition = json!({
+            "added_tokens": [], "normalizer": {"type": "Sequence", "normalizers": normalizers}, "pre_tokenizer": pre_tokenizer,
+            "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["\u{2581}", -1.0], ["a", -1.0], ["\"", -1.0]]},
+        });
+        load(&definition.to_string(), Specials::Text).is_ok_and(|loaded| loaded.engine.explain().contains("unigram (Sentence"))
+    };
+    assert!(is_read(&[&pair("``", "\""), &pair("''", "\"")], &words));
+    assert!(!is_read(&[&pair("``", "\""), &pair("\"\"", "'")], &words), "a pair of what a pair makes");
+    assert!(!is_read(&[&step("NFKD"), &pair("''", "\"")], &words), "a pair of what is decomposed");
+    assert!(!is_read(&[&pair("`'", "\"")], &words) && !is_read(&[&pair("```", "\"")], &words), "no pair");
+    assert!(is_read(&[&joins(" ")], &words) && !is_read(&[&joins("\u{2581}")], &words), "markers are no ends of words");
+    assert!(is_read(&[&strip], &metaspace("always")) && !is_read(&[&strip], &metaspace("first")), "what is first was stripped");
+    assert!(!is_read(&[&map(), &step("Lowercase")], &words), "after the map");
+}
+
+#[test]
+fn a_first_character_that_is_lost_moves_all_spans_as_in_the_general_engine() {
+    for loaded in kinds_with_steps() {
+        for start in [
+            "\u{1}",
+            "\u{1}\u{1}",
+            "\u{301}\u{1}",
+            "\u{1}\u{301}",
+            "\u{ad}",
+            "\u{939}\u{94d}",
+            "\u{200b}",
+            "\u{301}",
+            "\u{301} ",
+            "b\u{301}",
+            " \u{1}",
+            "\u{ac01}",
+        ] {
+            for rest in
+                ["ab, ba aba. ".repeat(30), "ab".repeat(200), "\u{e4}'".repeat(50), "\u{ac01}".repeat(50), "a".into(), String::new()]
+            {
+                assert_same(&loaded, &format!("{start}{rest}"));
+                assert_same(&loaded, &format!("{start}{start}A{rest}"));
+            }
+        }
+    }
+}
 
 #[test]
 fn what_is_decomposed_stripped_and_lowered_has_the_tokens_and_spans_of_the_general_engine() {
@@ -155,6 +274,10 @@ fn what_is_decomposed_stripped_and_lowered_has_the_tokens_and_spans_of_the_gener
         '\u{2581}',
         '\u{939}',
         '\u{94d}',
+        '\u{1}',
+        '\u{200b}',
+        '\u{ad}',
+        '\t',
     ];
     let mut random = numbers();
     for loaded in kinds_with_steps() {
