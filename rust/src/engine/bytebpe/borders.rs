@@ -1,27 +1,29 @@
-//! Where words of large characters may be cut: between two that no token reaches across, for then no merge does, and both sides are merged
-//! as if alone.
+//! Where words may be cut: between two characters beyond ASCII that no token reaches across, for then no merge does, and both sides are
+//! merged as if alone.
 //!
-//! Scripts without spaces have words as long as a clause, of which none comes twice. Most vocabularies have few tokens of several of their
-//! characters, so that the parts are short and known.
+//! Scripts without spaces have words as long as a clause, of which none comes twice. Most vocabularies have few tokens of several
+//! characters of other scripts than Latin, so that the parts are short and known.
 
 use ahash::AHashSet;
 
 use crate::engine::cache::is_short;
 use crate::engine::merges::{NONE, Pairs};
 
-/// Bytes of the smallest characters that are large, and their first byte at least.
-const LARGE_BYTES: usize = 3;
-const LARGE: u8 = 0xE0;
+/// The first byte of a character beyond ASCII, at least.
+const LEAD: u8 = 0xC2;
+
+/// Bytes on each side of a border that are compared, where a token has not all of the characters there; any text has so many.
+const SIDE_BYTES: usize = 2;
 
 /// Bits of the filter: the last byte before a border and the first two after it, as far as they differ.
-const FILTER_BITS: usize = 6 + 5 + 6;
+const FILTER_BITS: usize = 6 + 6 + 6;
 
-/// The borders of large characters that tokens reach across.
+/// The borders of characters beyond ASCII that tokens reach across.
 #[derive(Debug)]
 pub struct Borders {
     /// The characters on both sides, where the token has all of them: nearly always.
     whole: Pairs,
-    /// What it has on both sides otherwise, up to [`LARGE_BYTES`] each.
+    /// What it has on both sides otherwise, up to [`SIDE_BYTES`] each.
     parts: AHashSet<u64>,
     /// A bit for the three bytes around each of these borders, or all that they could be.
     filter: Box<[u64]>,
@@ -33,9 +35,9 @@ impl Borders {
         let (mut whole, mut all) = (Vec::new(), AHashSet::new());
         let mut filter: Box<[u64]> = vec![0; (1 << FILTER_BITS) / 64].into();
         for token in tokens {
-            for at in (1..token.len()).filter(|&at| token[at] >= LARGE && token[at - 1] >= 0x80) {
+            for at in (1..token.len()).filter(|&at| token[at] >= LEAD && token[at - 1] >= 0x80) {
                 let (left, right) = token.split_at(at);
-                if let (Some(last), Some(first)) = (last_large(left), first_large(right)) {
+                if let (Some(last), Some(first)) = (last_character(left), first_character(right)) {
                     whole.push((last, first));
                     continue;
                 }
@@ -44,7 +46,7 @@ impl Borders {
                     let (word, bit) = filter_bit(left[at - 1], right[0], second);
                     filter[word] |= bit;
                 });
-                all.insert(sides(&left[at.saturating_sub(LARGE_BYTES)..], &right[..right.len().min(LARGE_BYTES)]));
+                all.insert(sides(&left[at.saturating_sub(SIDE_BYTES)..], &right[..right.len().min(SIDE_BYTES)]));
             }
         }
         let mut pairs = Pairs::new(whole.len());
@@ -52,7 +54,7 @@ impl Borders {
         Self { whole: pairs, parts: all, filter }
     }
 
-    /// Does no token reach across byte `at`, between these large characters?
+    /// Does no token reach across byte `at`, between these characters?
     #[inline]
     fn is_free(&self, text: &[u8], at: usize, last: char, first: char) -> bool {
         let (word, bit) = filter_bit(text[at - 1], text[at], text[at + 1]);
@@ -62,7 +64,7 @@ impl Borders {
     #[cold]
     fn is_free_of_parts(&self, text: &[u8], at: usize) -> bool {
         let has = |n_left, n_right| self.parts.contains(&sides(&text[at - n_left..at], &text[at..at + n_right]));
-        !(1..=LARGE_BYTES).any(|n_left| (1..=LARGE_BYTES).any(|n_right| has(n_left, n_right)))
+        !(1..=SIDE_BYTES).any(|n_left| (1..=SIDE_BYTES).any(|n_right| has(n_left, n_right)))
     }
 
     /// Appends the word from byte `start` to `end`, in parts where it is long.
@@ -73,7 +75,7 @@ impl Borders {
             let mut before = '\0';
             for (at, character) in text[start..end].char_indices() {
                 let at = start + at;
-                if is_large(before) && is_large(character) && self.is_free(text.as_bytes(), at, before, character) {
+                if !before.is_ascii() && !character.is_ascii() && self.is_free(text.as_bytes(), at, before, character) {
                     words.push((from as u32, at as u32));
                     from = at;
                 }
@@ -84,32 +86,27 @@ impl Borders {
     }
 }
 
-#[inline]
-fn is_large(character: char) -> bool {
-    character.len_utf8() >= LARGE_BYTES
-}
-
-/// The large character that these bytes end with, if all of it is there.
-fn last_large(bytes: &[u8]) -> Option<char> {
-    let start = bytes.iter().rposition(|&byte| byte >= 0xC0)?;
+/// The character beyond ASCII that these bytes end with, if all of it is there.
+fn last_character(bytes: &[u8]) -> Option<char> {
+    let start = bytes.iter().rposition(|&byte| byte >= LEAD)?;
     only(&bytes[start..])
 }
 
-/// The large character that these bytes begin with, if all of it is there.
-fn first_large(bytes: &[u8]) -> Option<char> {
+/// The character beyond ASCII that these bytes begin with, if all of it is there.
+fn first_character(bytes: &[u8]) -> Option<char> {
     let end = bytes.iter().skip(1).position(|&byte| !(0x80..0xC0).contains(&byte)).map_or(bytes.len(), |n_later| n_later + 1);
     only(&bytes[..end])
 }
 
 fn only(bytes: &[u8]) -> Option<char> {
     let mut characters = std::str::from_utf8(bytes).ok()?.chars();
-    characters.next().filter(|&character| is_large(character) && characters.next().is_none())
+    characters.next().filter(|character| !character.is_ascii() && characters.next().is_none())
 }
 
 /// Where in the filter the bit is of a byte before a border and two after it.
 #[inline]
 fn filter_bit(last: u8, first: u8, second: u8) -> (usize, u64) {
-    let bits = usize::from(last & 0x3F) << 11 | usize::from(first & 0x1F) << 6 | usize::from(second & 0x3F);
+    let bits = usize::from(last & 0x3F) << 12 | usize::from(first & 0x3F) << 6 | usize::from(second & 0x3F);
     (bits / 64, 1 << (bits % 64))
 }
 
@@ -148,7 +145,7 @@ mod tests {
         assert_eq!(parts(&[], "\u{4e2d}\u{6587}").len(), 1, "a short word is known as a whole");
         assert_eq!(
             parts(&[], "ab \u{4e2d}\u{6587}cd\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"),
-            ["ab \u{4e2d}", "\u{6587}cd\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"]
+            ["ab \u{4e2d}", "\u{6587}cd\u{e9}", "\u{e9}", "\u{e9}", "\u{e9}", "\u{e9}"]
         );
     }
 }
