@@ -6,19 +6,19 @@ use crate::engine::metaspace::MARKER;
 /// Pairs of characters. A blank stands for the marker too.
 #[derive(Debug)]
 pub struct Neighbours {
-    /// By the first of two ASCII characters: a bit for each second one.
-    ascii: Box<[u128; 128]>,
+    /// By the first and the second of two ASCII characters.
+    ascii: Box<[[bool; 128]]>,
     others: Pairs,
 }
 
 impl Neighbours {
     /// Those of these tokens.
     pub fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Self {
-        let (mut ascii, mut others) = (Box::new([0; 128]), Vec::new());
+        let (mut ascii, mut others) = (vec![[false; 128]; 128], Vec::new());
         for token in tokens {
             for (first, second) in token.chars().map(blank).zip(token.chars().map(blank).skip(1)) {
                 if first.is_ascii() && second.is_ascii() {
-                    ascii[first as usize] |= 1 << second as u32;
+                    ascii[first as usize][second as usize] = true;
                 } else {
                     others.push((first, second));
                 }
@@ -28,7 +28,7 @@ impl Neighbours {
         others.dedup();
         let mut pairs = Pairs::new(others.len());
         others.into_iter().for_each(|(first, second)| pairs.insert(first.into(), second.into(), 0));
-        Self { ascii, others: pairs }
+        Self { ascii: ascii.into(), others: pairs }
     }
 
     /// May a text be cut at byte `at`, a character boundary inside it?
@@ -41,7 +41,7 @@ impl Neighbours {
     #[inline]
     fn holds(&self, first: char, second: char) -> bool {
         if first.is_ascii() && second.is_ascii() {
-            self.ascii[first as usize] >> second as u32 & 1 != 0
+            self.ascii[first as usize][second as usize]
         } else {
             self.others.get(first.into(), second.into()) != NONE
         }
@@ -49,11 +49,16 @@ impl Neighbours {
 
     /// Appends the words of a text from byte `from` on, about `n_bytes` of them, and returns where the next one starts.
     pub fn split(&self, text: &str, from: usize, n_bytes: usize, words: &mut Vec<(u32, u32)>) -> usize {
-        let mut characters = text[from..].char_indices();
-        let Some((_, first)) = characters.next() else { return from };
-        let (mut start, mut before) = (from, blank(first));
-        for (at, character) in characters {
-            let (at, character) = (from + at, blank(character));
+        let Some(first) = text[from..].chars().next() else { return from };
+        let bytes = text.as_bytes();
+        let (mut start, mut at, mut before) = (from, from + first.len_utf8(), blank(first));
+        loop {
+            if bytes[at - 1].is_ascii() {
+                at = self.end_of_joined(bytes, at - 1);
+                before = char::from(bytes[at - 1]);
+            }
+            let Some(next) = text[at..].chars().next() else { break };
+            let character = blank(next);
             if !self.holds(before, character) {
                 words.push((start as u32, at as u32));
                 start = at;
@@ -61,10 +66,23 @@ impl Neighbours {
                     return at;
                 }
             }
-            before = character;
+            (at, before) = (at + next.len_utf8(), character);
         }
         words.push((start as u32, text.len() as u32));
         text.len()
+    }
+
+    /// Where the run of ASCII characters ends that begins at byte `at` and in which each is a neighbour of the next.
+    #[inline]
+    fn end_of_joined(&self, text: &[u8], at: usize) -> usize {
+        let mut before = &self.ascii[usize::from(text[at])];
+        let rest = &text[at + 1..];
+        let n_joined = rest.iter().position(|&next| {
+            let joins = next.is_ascii() && before[usize::from(next & 127)];
+            before = &self.ascii[usize::from(next & 127)];
+            !joins
+        });
+        at + 1 + n_joined.unwrap_or(rest.len())
     }
 }
 
