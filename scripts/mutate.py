@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSPACE = REPOSITORY / "target" / "mutants"
 COPY = WORKSPACE / "tree"
 COPIED = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "rust", "python", "tests", "benches")
-MAX_MEMORY_BYTES = 6 << 30  # a mutant that never stops cutting would take all there is
+MAX_MEMORY_BYTES = 10 << 30  # a mutant that never stops cutting would take all there is
 
 
 @dataclass(frozen=True)

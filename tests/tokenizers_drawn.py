@@ -12,6 +12,7 @@ from tokenizers_built import CLIP_WORDS, merges_of_all_splits, quotes_and_accent
 LETTERS = "abcàβбשあ中각🎉\u0301ſK1.'"  # few, so that drawn words and drawn texts meet
 PIECES = st.text(LETTERS, min_size=1, max_size=4)
 texts = st.one_of(
+    st.text("בשあ中각🎉β", min_size=5, max_size=40),  # words of many characters beyond ASCII
     st.text(LETTERS + " ", max_size=40),
     st.text(LETTERS + ' \t\n\r\u00a0\u3000\u0085\u200bABÀİẞ2-_"[]`\u2581,\u0323\u0600\u00a8ﬁ', max_size=40),
     st.lists(
