@@ -106,7 +106,9 @@ def clip(draw: st.DrawFn) -> Tokenizer:
 def sentencepiece_bpe(draw: st.DrawFn) -> Tokenizer:
     """BPE on characters and bytes whose pieces are made in every way there is."""
     drawn = draw(st.lists(st.one_of(PIECES, PIECES.map("\u2581".__add__), st.sampled_from(["\u2581\u2581", "a\u2581"])), max_size=30))
-    pieces = [piece for piece in dict.fromkeys(drawn) if len(piece) > 1]
+    parts = st.sampled_from([lambda piece, n: piece[:n], lambda piece, n: piece[-n:]])  # of which it is made
+    pieces = list(dict.fromkeys(draw(parts)(piece, n) for piece in drawn for n in range(2, len(piece) + 1)))
+    pieces = draw(st.permutations(pieces))  # not only short ones first
     known = draw(st.sets(st.sampled_from(sorted(set(LETTERS)))))
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     vocabulary = _vocabulary(["<unk>", *bytes_, "\u2581", *sorted(known), *pieces])

@@ -50,7 +50,9 @@ impl Borders {
             }
         }
         let mut pairs = Pairs::new(whole.len());
-        whole.into_iter().for_each(|(last, first)| pairs.insert(last.into(), first.into(), 0));
+        for (last, first) in whole {
+            pairs.insert(last.into(), first.into(), 0);
+        }
         Self { whole: pairs, parts: all, filter }
     }
 

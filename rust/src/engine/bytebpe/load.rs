@@ -132,8 +132,10 @@ fn bytes_of_characters() -> [Option<u8>; 324] {
 
 /// Refuses what the engine does not know.
 fn check(model: &Model<'_>) -> Result<(), String> {
-    let known = !model.byte_fallback && !(model.end_of_word_suffix().is_some() && model.ignore_merges);
-    if known { Ok(()) } else { Err("its BPE model has options that the byte-level engine does not know".into()) }
+    if model.byte_fallback || model.end_of_word_suffix().is_some() && model.ignore_merges {
+        return Err("its BPE model has options that the byte-level engine does not know".into());
+    }
+    Ok(())
 }
 
 /// Reads a model. Every byte is an entry, so that there is nothing unknown.

@@ -116,14 +116,16 @@ pub fn vocabulary(model: &Model<'_>) -> Result<Vocabulary, String> {
     for byte in 0..=255 {
         byte_ids[usize::from(byte)] = byte_id(byte)?;
     }
-    let alone = ascii_ids(&ids, byte_ids)?;
+    let alone = ascii_ids(&ids, &byte_ids)?;
     let mut entries = vec![""; ids.n_ids];
     model.vocab.entries().for_each(|(entry, id)| entries[id as usize] = entry);
     let (mut merges, n_all_ids) = character_merges(&alone, &entries);
     let mut all = Vec::new();
     model.read_merges(&ids, &mut all)?;
     let mut is_byte = vec![false; ids.n_ids];
-    byte_ids.iter().for_each(|&id| is_byte[id as usize] = true);
+    for id in byte_ids {
+        is_byte[id as usize] = true;
+    }
     if all.iter().any(|&[_, _, made]| is_byte[made as usize] || entries[made as usize].len() > LONGEST_BYTES) {
         return Err("it merges something into a byte, or into an entry that is longer than those of texts".into());
     }
@@ -137,8 +139,8 @@ pub fn vocabulary(model: &Model<'_>) -> Result<Vocabulary, String> {
 }
 
 /// The ids of bytes in a text: of the characters that they are, where these are entries. A blank is a marker.
-fn ascii_ids(ids: &Ids<'_>, byte_ids: [u32; 256]) -> Result<[u32; 256], String> {
-    let mut alone = byte_ids;
+fn ascii_ids(ids: &Ids<'_>, byte_ids: &[u32; 256]) -> Result<[u32; 256], String> {
+    let mut alone = *byte_ids;
     for byte in 0..128_u8 {
         let character = if byte == b' ' { MARKER } else { char::from(byte) };
         match ids.get(character.encode_utf8(&mut [0; 4])) {

@@ -27,7 +27,9 @@ impl Neighbours {
         others.sort_unstable();
         others.dedup();
         let mut pairs = Pairs::new(others.len());
-        others.into_iter().for_each(|(first, second)| pairs.insert(first.into(), second.into(), 0));
+        for (first, second) in others {
+            pairs.insert(first.into(), second.into(), 0);
+        }
         Self { ascii: ascii.into(), others: pairs }
     }
 

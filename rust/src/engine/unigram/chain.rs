@@ -1,4 +1,4 @@
-//! What is done to a text before it is taken apart: ALBERT and XLNet decompose characters and remove their accents, then comes the character
+//! What is done to a text before it is taken apart: ALBERT and `XLNet` decompose characters and remove their accents, then comes the character
 //! map of `SentencePiece`.
 
 use serde_json::Value;

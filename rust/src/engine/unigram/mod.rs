@@ -73,7 +73,7 @@ impl Unigram {
     fn read(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         match self.plain(word) {
             Some(plain) if plain.text.len() - plain.n_blanks <= SHORT_BYTES => {
-                self.read_plain(&plain, self.is_marked(word, before), tokens)
+                self.read_plain(&plain, self.is_marked(word, before), tokens);
             }
             Some(plain) => self.read_long(&plain, self.is_marked(word, before), tokens),
             None => self.read_any(word, before, tokens),
@@ -122,8 +122,7 @@ impl Unigram {
     fn read_any(&self, word: &str, before: Option<Edge>, tokens: &mut Tokens) {
         let mut parts = Parts {
             lattice: Lattice::new(&self.pieces, tokens),
-            is_marked: self.is_marked(word, before),
-            needs_first: self.settings.prepend == Prepend::First,
+            marked_up_to: self.is_marked(word, before).then_some(if self.settings.prepend == Prepend::First { 0 } else { u32::MAX }),
             ends_at_blanks: self.settings.kind == Kind::BetweenBlanks,
             is_start: true,
         };
@@ -149,9 +148,9 @@ impl Unigram {
 /// Takes normalized text apart, as `WhitespaceSplit` and `Metaspace` do.
 struct Parts<'p, 't> {
     lattice: Lattice<'p, 't>,
-    is_marked: bool,
-    /// Only before what stands for the very first character, which may have been removed.
-    needs_first: bool,
+    /// A marker is put before what stands for something up to this byte: where it is for first words only, the very first character, which
+    /// may have been removed.
+    marked_up_to: Option<u32>,
     ends_at_blanks: bool,
     /// No character yet, or none since a blank that was removed.
     is_start: bool,
@@ -167,7 +166,7 @@ impl Parts<'_, '_> {
         let character = if character == ' ' { MARKER } else { character };
         if character == MARKER {
             self.lattice.end();
-        } else if self.is_start && self.is_marked && !(self.needs_first && span.0 > 0) {
+        } else if self.is_start && self.marked_up_to.is_some_and(|last| span.0 <= last) {
             self.lattice.push(MARKER, span);
         }
         self.is_start = false;
