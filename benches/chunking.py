@@ -35,9 +35,7 @@ def known(name: str) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", nargs="+", metavar="TOKENIZER", type=known, help="these, of the data or files, on every language"
-    )
+    parser.add_argument("--only", nargs="+", metavar="TOKENIZER", type=known, help="these, of the data or files, on every language")
     parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
     parser.add_argument("--peers", nargs="+", choices=PEERS, help="these packages, beside longctx")
     parser.add_argument("--rounds", type=int, default=3)
