@@ -3,6 +3,11 @@
 /// Start and end in the word, in bytes.
 pub type Span = (u32, u32);
 
+/// What the characters of a word stand for in itself.
+pub fn spans(word: &str) -> impl Iterator<Item = Span> {
+    word.char_indices().map(|(at, character)| (at as u32, (at + character.len_utf8()) as u32))
+}
+
 /// A word as the model sees it.
 #[derive(Debug, Default)]
 pub struct Aligned {

@@ -32,7 +32,7 @@ pub struct Borders {
 impl Borders {
     /// Those in these tokens.
     pub fn of(tokens: impl Iterator<Item = Box<[u8]>>) -> Self {
-        let (mut whole, mut all) = (Vec::new(), AHashSet::new());
+        let (mut whole, mut parts) = (Vec::new(), AHashSet::new());
         let mut filter: Box<[u64]> = vec![0; (1 << FILTER_BITS) / 64].into();
         for token in tokens {
             for at in (1..token.len()).filter(|&at| token[at] >= LEAD && token[at - 1] >= 0x80) {
@@ -46,14 +46,14 @@ impl Borders {
                     let (word, bit) = filter_bit(left[at - 1], right[0], second);
                     filter[word] |= bit;
                 });
-                all.insert(sides(&left[at.saturating_sub(SIDE_BYTES)..], &right[..right.len().min(SIDE_BYTES)]));
+                parts.insert(sides(&left[at.saturating_sub(SIDE_BYTES)..], &right[..right.len().min(SIDE_BYTES)]));
             }
         }
         let mut pairs = Pairs::new(whole.len());
         for (last, first) in whole {
             pairs.insert(last.into(), first.into(), 0);
         }
-        Self { whole: pairs, parts: all, filter }
+        Self { whole: pairs, parts, filter }
     }
 
     /// Does no token reach across byte `at`, between these characters?
@@ -112,7 +112,7 @@ fn filter_bit(last: u8, first: u8, second: u8) -> (usize, u64) {
     (bits / 64, 1 << (bits % 64))
 }
 
-/// Up to three bytes on both sides, and how many they are.
+/// Up to [`SIDE_BYTES`] on both sides, and how many they are.
 #[inline]
 fn sides(left: &[u8], right: &[u8]) -> u64 {
     let number = |bytes: &[u8]| bytes.iter().fold(bytes.len() as u64, |number, &byte| number << 8 | u64::from(byte));

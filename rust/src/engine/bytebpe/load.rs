@@ -156,7 +156,7 @@ pub fn read(model: &Model<'_>) -> Result<Read, String> {
     }
     let whole_words = model.ignore_merges.then(|| whole_words(&model.vocab));
     let merges = Merges::new(&byte_ids, &merges, ids.n_ids);
-    let borders = (suffix.is_none() && whole_words.is_none()).then(|| Borders::of(large_tokens(&model.vocab)));
+    let borders = (suffix.is_none() && whole_words.is_none()).then(|| Borders::of(tokens_beyond_ascii(&model.vocab)));
     Ok(Read { merges, whole_words, marks_ends: suffix.is_some(), borders })
 }
 
@@ -199,7 +199,7 @@ fn whole_words(vocabulary: &Vocabulary<'_>) -> WholeWords {
 }
 
 /// The bytes of the entries that have bytes beyond ASCII.
-fn large_tokens<'v>(vocabulary: &'v Vocabulary<'_>) -> impl Iterator<Item = Box<[u8]>> + 'v {
+fn tokens_beyond_ascii<'v>(vocabulary: &'v Vocabulary<'_>) -> impl Iterator<Item = Box<[u8]>> + 'v {
     let bytes = bytes_of_characters();
     vocabulary.entries().filter(|(entry, _)| !entry.is_ascii()).filter_map(move |(entry, _)| token(&bytes, entry))
 }

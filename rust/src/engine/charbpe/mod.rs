@@ -13,7 +13,7 @@ mod ways;
 use load::{Prefix, Vocabulary};
 
 use super::Tokens;
-use super::aligned::Aligned;
+use super::aligned::{Aligned, spans};
 use super::cache::Key;
 use super::definition::Definition;
 use super::merges::Model;
@@ -52,11 +52,10 @@ impl CharBpe {
     #[cold]
     fn read_marked(&self, word: &str, puts_marker: bool, tokens: &mut Tokens) {
         let mut aligned = Aligned::with_capacity(word.len() + 1);
-        if let (true, Some(first)) = (puts_marker, word.chars().next()) {
-            aligned.push(' ', (0, first.len_utf8() as u32));
+        if let (true, Some(first)) = (puts_marker, spans(word).next()) {
+            aligned.push(' ', first);
         }
-        for (at, character) in word.char_indices() {
-            let span = (at as u32, (at + character.len_utf8()) as u32);
+        for (character, span) in word.chars().zip(spans(word)) {
             aligned.push(if character == MARKER { ' ' } else { character }, span);
         }
         let mut pieces = aligned.pieces();

@@ -7,7 +7,7 @@ use unicode_normalization_alignments::UnicodeNormalization;
 use unicode_normalization_alignments::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::engine::aligned::{Aligned, Span};
+use crate::engine::aligned::{Aligned, Span, spans};
 use crate::engine::definition::kind;
 
 /// Clusters below this length are looked up whole before their characters are.
@@ -176,11 +176,6 @@ impl Chain {
         }
         normal
     }
-}
-
-/// What the characters of a word stand for in itself.
-pub fn spans(word: &str) -> impl Iterator<Item = Span> {
-    word.char_indices().map(|(at, character)| (at as u32, (at + character.len_utf8()) as u32))
 }
 
 /// Calls back with every character of a text, also as a part of it.

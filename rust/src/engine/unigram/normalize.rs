@@ -7,9 +7,9 @@ use std::sync::Arc;
 use unicode_normalization_alignments::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::chain::{Chain, each_character, spans};
+use super::chain::{Chain, each_character};
 use super::chars::Classes;
-use crate::engine::aligned::Span;
+use crate::engine::aligned::{Span, spans};
 
 /// Characters that show what the first one becomes.
 const START_CHARS: usize = 16;
