@@ -34,11 +34,15 @@ class NoModel:
         raise AssertionError("the device computes")
 
 
+class TwoAtATime(NoModel):
+    n_parallel = 2
+
+
 class Held:
     """Values of a group: the sum of each row's ids. They are there when the test says so, or somebody waits."""
 
-    def __init__(self, group: RowGroup) -> None:
-        self.are_there = False
+    def __init__(self, group: RowGroup, *, are_there: bool) -> None:
+        self.are_there = are_there
         self.was_waited_for = False
         self._values = np.array([[row.ids.sum()] for row in group.rows if row.ids is not None], np.float32)
 
@@ -53,6 +57,8 @@ class Device(RowRunner):
     def __init__(self, fails_from: int | None = None) -> None:
         super().__init__(NoModel(), token_budget=2 * MAX_TOKENS)
         self.started: list[Held] = []
+        self.is_in_worker: list[bool] = []
+        self.is_late = True
         self._fails_from = fails_from
 
     @property
@@ -62,15 +68,21 @@ class Device(RowRunner):
     def start(self, group: RowGroup, workers: Workers | None) -> Held | None:
         if self._fails_from is not None and len(self.started) >= self._fails_from and len(group.rows) > 1:
             return None
-        self.started.append(Held(group))
+        self.started.append(Held(group, are_there=not self.is_late))
+        self.is_in_worker.append(workers is not None)
         return self.started[-1]
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> ChunkBatch:
+def chunker(tmp_path_factory: pytest.TempPathFactory) -> Chunker:
     folder = tmp_path_factory.mktemp("tokenizer")
     save_tokenizer("Bert", folder)
-    return Chunker(folder, max_tokens=MAX_TOKENS, overlap_tokens=0)(DOCUMENTS)
+    return Chunker(folder, max_tokens=MAX_TOKENS, overlap_tokens=0)
+
+
+@pytest.fixture(scope="module")
+def batch(chunker: Chunker) -> ChunkBatch:
+    return chunker(DOCUMENTS)
 
 
 def flow_of(device: Device) -> RowFlow:
@@ -122,6 +134,20 @@ def test_when_memory_ends_what_is_in_work_is_kept_and_the_rest_goes_in_smaller_b
     read_all(flow)
     assert device.token_budget <= MAX_TOKENS
     check_whole(flow, piece, batch)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_the_last_row_of_several_has_the_threads_of_the_others_whether_they_are_done_or_not(chunker: Chunker, is_late: bool):
+    device = Device()
+    device.backend, device.token_budget, device.is_late = TwoAtATime(), MAX_TOKENS, is_late
+    flow = flow_of(device)
+    for text, has_several in ((DOCUMENTS[0], True), (DOCUMENTS[1], False), (DOCUMENTS[2], True)):
+        device.is_in_worker.clear()
+        piece = flow.add([chunker(text)])
+        read_all(flow)
+        assert (len(device.is_in_worker) > 1) == has_several
+        assert set(device.is_in_worker) == {has_several}
+        check_whole(flow, piece, chunker(text))
 
 
 def test_the_row_without_a_number_is_named(batch: ChunkBatch):

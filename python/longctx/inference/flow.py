@@ -82,11 +82,14 @@ class RowFlow:
         self._late: deque[tuple[RowGroup, PendingValues]] = deque()
         self._complete: list[Piece] = []
         self._n_unfinished = 0
+        self._n_started = 0  # groups, since there was nothing to do
         self._bytes_of_values = 500
 
     def add(self, batches: Sequence[ChunkBatch]) -> Piece:
         """Take the rows of one batch, asked as many questions as there are batches: the same chunks, other fixed tokens."""
         piece = Piece(batches[0], len(batches))
+        if not self._n_unfinished:
+            self._n_started = 0
         self._n_unfinished += 1
         for question, batch in enumerate(batches):
             self._runner.check_ids(batch)
@@ -108,6 +111,7 @@ class RowFlow:
             return is_late
         with self._meter.computing():
             pending = self._runner.start(group, self._workers_for(group))
+        self._n_started += 1
         if pending is None:
             self._ran_out_of_memory(group, had_company=bool(self._late))
             return True
@@ -158,8 +162,11 @@ class RowFlow:
         return bool(self._late) and self._late[0][1].are_there
 
     def _workers_for(self, group: RowGroup) -> Workers | None:
-        """None: in the calling thread, whose threads a row that is all there is shall have for itself."""
-        is_all = len(group.rows) == 1 and not self._late and not self._pool.n_tokens
+        """None: in the calling thread, whose threads a row that is all there is shall have for itself.
+
+        The last of several is not all there is, also where the others happen to be done: with other threads it would have other last bits.
+        """
+        is_all = len(group.rows) == 1 and not self._n_started and not self._pool.n_tokens
         return None if is_all or self._runner.n_parallel == 1 else self._workers
 
     def _fetch(self) -> None:
