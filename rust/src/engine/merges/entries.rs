@@ -15,12 +15,18 @@ const ID_BITS: u32 = 128 - WORD_BITS;
 /// A slot without a word.
 const FREE: u128 = u128::MAX;
 
+/// Bits of the filter for each slot of the table.
+const FILTER_BITS: usize = 4;
+
 /// The ids of tokens by their bytes, where the token is what becomes of these bytes.
 #[derive(Debug)]
 pub struct Entries {
     /// The bytes, their number and the id of the token, from the lowest bits up; linear probing.
     slots: Buffer<u128>,
     shift: u32,
+    /// A bit for each word there is, by its hash, and some that are shared: two thirds of the words that are new to a process that has read
+    /// much are none, and this lies in a nearer cache than the table.
+    filter: Box<[u64]>,
 }
 
 /// The bytes and length of a short word.
@@ -78,7 +84,11 @@ impl Entries {
     /// No words, with room for these.
     pub fn new(n_words: usize) -> Self {
         let n_slots = (n_words + n_words / 2).next_power_of_two().max(16);
-        Self { slots: Buffer::filled(n_slots, FREE), shift: 64 - n_slots.trailing_zeros() }
+        Self {
+            slots: Buffer::filled(n_slots, FREE),
+            shift: 64 - n_slots.trailing_zeros(),
+            filter: vec![0; n_slots * FILTER_BITS / 64].into(),
+        }
     }
 
     /// A word that is not there yet; one whose id does not fit is left out.
@@ -86,7 +96,10 @@ impl Entries {
         if id >= (1 << ID_BITS) - 1 {
             return;
         }
-        let mut slot = self.first_slot(word);
+        let hash = hash(word);
+        let (number, bit) = self.filter_bit(hash);
+        self.filter[number] |= bit;
+        let mut slot = self.first_slot(hash);
         while self.slots[slot] != FREE {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -96,13 +109,22 @@ impl Entries {
     /// Asks for the memory where the word would be.
     #[inline]
     pub fn expect(&self, word: Word) {
-        prefetch(&self.slots[self.first_slot(word)]);
+        let hash = hash(word);
+        let (number, bit) = self.filter_bit(hash);
+        if self.filter[number] & bit != 0 {
+            prefetch(&self.slots[self.first_slot(hash)]);
+        }
     }
 
     /// The id of the token that is this word, or [`NONE`].
     #[inline]
     pub fn get(&self, word: Word) -> u32 {
-        let mut slot = self.first_slot(word);
+        let hash = hash(word);
+        let (number, bit) = self.filter_bit(hash);
+        if self.filter[number] & bit == 0 {
+            return NONE;
+        }
+        let mut slot = self.first_slot(hash);
         loop {
             let found = self.slots[slot];
             if found & ((1 << WORD_BITS) - 1) == word.0 {
@@ -115,11 +137,23 @@ impl Entries {
         }
     }
 
+    /// Where in the filter the bit of a word is.
     #[inline]
-    fn first_slot(&self, word: Word) -> usize {
-        let product = u128::from(word.0 as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((word.0 >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03);
-        ((product as u64 ^ (product >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    fn filter_bit(&self, hash: u64) -> (usize, u64) {
+        let bit = hash >> (self.shift - FILTER_BITS.trailing_zeros());
+        (bit as usize / 64, 1 << (bit % 64))
     }
+
+    #[inline]
+    fn first_slot(&self, hash: u64) -> usize {
+        (hash >> self.shift) as usize
+    }
+}
+
+#[inline]
+fn hash(word: Word) -> u64 {
+    let product = u128::from(word.0 as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((word.0 >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03);
+    (product as u64 ^ (product >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]
