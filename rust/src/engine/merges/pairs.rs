@@ -4,7 +4,7 @@
 //! So one number is rank and result, and a pair with its merge fits into 8 bytes: merging waits for this table to come from memory, and
 //! half the bytes are half the waiting.
 
-use crate::memory::Buffer;
+use crate::memory::{Buffer, prefetch};
 
 /// Numbers of the tokens that merges make start here.
 pub const FIRST_MERGE: u32 = 256;
@@ -80,6 +80,15 @@ impl Pairs {
     pub fn get_both(&self, one: [u32; 2], other: [u32; 2]) -> [u32; 2] {
         let looks = [self.look(one[0], one[1]), self.look(other[0], other[1])];
         looks.map(|look| self.found(look))
+    }
+
+    /// Asks for the memory that the merge of a pair is in, if there is one. Without a branch, which would mispredict.
+    #[inline(always)]
+    pub fn expect(&self, left: u32, right: u32) {
+        let pair = pair(left, right);
+        let (word, bit) = self.filter_bit(pair);
+        let is_there = self.filter[word] & bit != 0;
+        prefetch(&self.slots[self.first_slot(pair) * usize::from(is_there)]);
     }
 
     /// The merge of a pair of bytes, or [`NONE`].

@@ -65,6 +65,8 @@ fn avx2(pairs: &Pairs, word: &[u8]) -> Merged {
             return Merged { tokens, starts };
         }
         let (token, at) = (best as u32 >> PLACE_BITS, best as usize % MOST_BYTES);
+        keys.set(at, NO_PAIR);
+        expect_beside(pairs, &tokens, starts, keys.least());
         tokens[at] = token;
         let later = starts & (u32::MAX << 1) << at;
         let after = later & later.wrapping_sub(1);
@@ -84,6 +86,18 @@ fn avx2(pairs: &Pairs, word: &[u8]) -> Merged {
         keys.set(before, key_of(with_left, before));
         keys.set(at, key_of(with_right, at));
     }
+}
+
+/// Asks for the merges of what the pair of this key makes with its neighbours: most often it is the next best, too, when the best one is merged.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn expect_beside(pairs: &Pairs, tokens: &[u32; MOST_BYTES], starts: u32, key: i32) {
+    let (token, at) = (key as u32 >> PLACE_BITS, key as usize % MOST_BYTES);
+    let later = starts & (u32::MAX << 1) << at;
+    let after = later & later.wrapping_sub(1);
+    let before = (starts & ((1 << at) - 1)).checked_ilog2().unwrap_or_default() as usize;
+    pairs.expect(tokens[before % MOST_BYTES], token);
+    pairs.expect(token, tokens[after.trailing_zeros() as usize % MOST_BYTES]);
 }
 
 /// The key of each place.
