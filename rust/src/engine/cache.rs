@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use wide::u32x4;
+
 use super::Tokens;
 use super::sets::Sets;
 
@@ -47,15 +49,15 @@ const NUMBER_SHIFT: u32 = 28;
 /// In place of a number of tokens: they lie in the side table, from the first entry of the [`Inline`] to the second.
 const IN_SIDE_TABLE: u32 = 1 << 31;
 
-/// Masks of the first `length` of 16 bytes.
-const PREFIX_MASKS: [u128; 16] = {
-    let mut masks = [0; 16];
+/// By the length of a word: which of 16 bytes are the word's, and the length as a key has it.
+const PARTS: [[u128; 2]; 16] = {
+    let mut parts = [[0; 2]; 16];
     let mut length = 1;
     while length < 16 {
-        masks[length] = (1 << (8 * length)) - 1;
+        parts[length] = [(1 << (8 * length)) - 1, (length as u128) << KEY_BYTES_BITS];
         length += 1;
     }
-    masks
+    parts
 };
 
 /// What the cache knows of a word.
@@ -91,14 +93,21 @@ pub fn is_short(n_bytes: usize) -> bool {
     n_bytes.wrapping_sub(1) < KEY_BYTES
 }
 
-/// The key of `text[start..start + length]`, for a word that [`is_short`].
+/// The [`Key`] of `text[start..start + length]`, for a word that [`is_short`].
 #[inline(always)]
-pub fn key(text: &[u8], start: usize, length: usize) -> Key {
+pub fn key(text: &[u8], start: usize, length: usize) -> u32x4 {
     let bytes = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
         Some(bytes) => bytes,
         None => near_the_end(&text[start..]),
     };
-    u128::from_le_bytes(bytes) & PREFIX_MASKS[length & 15] | (length as u128) << KEY_BYTES_BITS
+    let [mask, end] = PARTS[length & 15].map(register);
+    register(u128::from_le_bytes(bytes)) & mask | end
+}
+
+/// A key in one register; a number lies in two of another kind.
+#[inline(always)]
+pub fn register(key: Key) -> u32x4 {
+    bytemuck::cast(key)
 }
 
 #[cold]
@@ -108,27 +117,31 @@ fn near_the_end(rest: &[u8]) -> [u8; 16] {
     bytes
 }
 
-/// The id of an inline token.
+/// The ids in an [`Inline`], in the places of its tokens.
 #[inline(always)]
-pub fn id_of(token: u32) -> u32 {
-    token >> 8
+pub fn ids_of(tokens: u32x4) -> u32x4 {
+    tokens >> 8
 }
 
-/// Where an inline token starts and ends in its word.
+/// Where the tokens of an [`Inline`] start, and where they end.
 #[inline(always)]
-pub fn span_of(token: u32) -> (u32, u32) {
-    (token >> 4 & 15, token & 15)
+pub fn spans_of(tokens: u32x4) -> [u32x4; 2] {
+    let mask = u32x4::splat(15);
+    [tokens >> 4 & mask, tokens & mask]
 }
 
 /// How many tokens an [`Inline`] holds; more than [`INLINE_TOKENS`] where they lie in the side table.
 #[inline(always)]
-pub fn n_inline(tokens: &Inline) -> usize {
-    (tokens[INLINE_TOKENS] >> NUMBER_SHIFT) as usize
+pub fn n_inline(tokens: u32x4) -> usize {
+    (tokens.to_array()[INLINE_TOKENS] >> NUMBER_SHIFT) as usize
 }
 
 /// The tokens that an [`Inline`] holds; it holds them itself.
-pub fn inline_tokens(tokens: &Inline) -> impl Iterator<Item = (u32, (u32, u32))> {
-    tokens.iter().take(n_inline(tokens).min(INLINE_TOKENS)).map(|&token| (id_of(token), span_of(token)))
+pub fn inline_tokens(tokens: Inline) -> impl Iterator<Item = (u32, (u32, u32))> {
+    let tokens = u32x4::new(tokens);
+    let [starts, ends] = spans_of(tokens).map(u32x4::to_array);
+    let spans = starts.into_iter().zip(ends);
+    ids_of(tokens).to_array().into_iter().zip(spans).take(n_inline(tokens).min(INLINE_TOKENS))
 }
 
 impl WordCache {
@@ -146,7 +159,7 @@ impl WordCache {
         match self.sets.find(key) {
             None => Known::Nothing,
             Some(found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
-            Some(found) => Known::Inline(*found),
+            Some(found) => Known::Inline(found),
         }
     }
 
@@ -219,7 +232,7 @@ mod tests {
     }
 
     fn key_of(word: &[u8]) -> Key {
-        if is_short(word.len()) { key(word, 0, word.len()) } else { NO_KEY }
+        if is_short(word.len()) { bytemuck::cast(key(word, 0, word.len())) } else { NO_KEY }
     }
 
     fn insert(cache: &mut WordCache, word: &[u8], tokens: &Tokens) {
@@ -229,7 +242,7 @@ mod tests {
     /// What the cache knows of a word, however it keeps it.
     fn known(cache: &WordCache, word: &[u8]) -> Option<Tokens> {
         match cache.find(word, key_of(word)) {
-            Known::Inline(found) => Some(inline_tokens(&found).collect()),
+            Known::Inline(found) => Some(inline_tokens(found).collect()),
             Known::Aside(ids, spans) => Some(ids.iter().copied().zip(spans.iter().copied()).collect()),
             Known::Nothing => None,
         }

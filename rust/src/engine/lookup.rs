@@ -1,7 +1,9 @@
 //! Words to tokens by way of the cache, many at a time: first it is asked for all of them, then what it has is written.
 
+use wide::u32x4;
+
 use super::Tokens;
-use super::cache::{INLINE_TOKENS, Key, NO_KEY, id_of, is_short, key, n_inline, span_of};
+use super::cache::{INLINE_TOKENS, NO_KEY, ids_of, is_short, key, n_inline, register, spans_of};
 use super::sets::{Lines, Sets, get};
 use crate::scan::{Wide, wide};
 
@@ -12,7 +14,7 @@ const WORD_PLACES: usize = INLINE_TOKENS + 1;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Sought {
     /// What it is known by; [`NO_KEY`] where it is too long.
-    pub key: Key,
+    pub key: u32x4,
     /// Where that would be.
     pub set: usize,
     /// Where it starts in its stretch, in bytes.
@@ -49,6 +51,8 @@ impl Wide for Write<'_> {
     #[inline(always)]
     fn run(self) -> (usize, usize) {
         let Self { ids, spans, sets, words, base } = self;
+        let n_places = ids.len().min(spans.len()); // so that one check does for both
+        let (ids, spans) = (&mut ids[..n_places], &mut spans[..n_places]);
         let (mut n_words, mut n_tokens) = (0, 0);
         for word in words {
             let Some(line) = sets.line(word.set) else { break };
@@ -57,15 +61,12 @@ impl Wide for Write<'_> {
             if !is_there || n_inline > INLINE_TOKENS {
                 break;
             }
-            let Some(ids) = ids.get_mut(n_tokens..n_tokens + WORD_PLACES) else { break };
-            let Some(spans) = spans.get_mut(n_tokens..n_tokens + WORD_PLACES) else { break };
-            let start = base + word.start;
-            let tokens = *tokens; // all is read before any of it is written: so it is done four at a time
-            ids.copy_from_slice(&tokens.map(id_of));
-            spans.copy_from_slice(&tokens.map(|token| {
-                let (from, to) = span_of(token);
-                (start + from, start + to)
-            }));
+            let places = n_tokens..n_tokens + WORD_PLACES;
+            let (Some(ids), Some(spans)) = (ids.get_mut(places.clone()), spans.get_mut(places)) else { break };
+            let [starts, ends] = spans_of(tokens).map(|edges| edges + u32x4::splat(base + word.start));
+            let [some, others] = [starts.unpack_lo(ends), starts.unpack_hi(ends)].map(u32x4::to_array);
+            ids.copy_from_slice(&ids_of(tokens).to_array());
+            spans.copy_from_slice(&[(some[0], some[1]), (some[2], some[3]), (others[0], others[1]), (others[2], others[3])]);
             n_tokens += n_inline;
             n_words += 1;
         }
@@ -89,7 +90,7 @@ impl Wide for Seek<'_> {
         let Self { sets, text, words, sought } = self;
         for (sought, &(start, end)) in sought.iter_mut().zip(words) {
             let length = (end - start) as usize;
-            let key = if is_short(length) { key(text, start as usize, length) } else { NO_KEY };
+            let key = if is_short(length) { key(text, start as usize, length) } else { register(NO_KEY) };
             *sought = Sought { key, set: sets.seek(key), start };
         }
     }

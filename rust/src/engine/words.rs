@@ -223,7 +223,7 @@ impl Reader {
         while at < words.len() {
             at += write(self.cache.sets(), &self.sought[at..], base, tokens);
             if let Some(&(start, end)) = words.get(at) {
-                let key = self.sought[at].key;
+                let key: Key = bytemuck::cast(self.sought[at].key);
                 self.write_other(model, &text[start as usize..end as usize], key, base + start, tokens);
                 at += 1;
             }
@@ -243,7 +243,7 @@ impl Reader {
         }
         model.expect(key); // most words that get here are new: its memory comes while the cache is searched
         match self.cache.find(word.as_bytes(), key) {
-            Known::Inline(found) => inline_tokens(&found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
+            Known::Inline(found) => inline_tokens(found).for_each(|(id, (from, to))| tokens.push(id, (start + from, start + to))),
             Known::Aside(ids, spans) => tokens.extend_shifted(ids, spans, start),
             Known::Nothing => {
                 if let Some((id, (from, to))) = model.single_token(word, key) {

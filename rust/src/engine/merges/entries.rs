@@ -178,7 +178,7 @@ mod tests {
         let bytes: Vec<u8> = (1..=15).collect();
         for length in 1..=15 {
             let expected = (length <= LONGEST_BYTES).then(|| Word::new(&bytes[..length]));
-            assert_eq!(Word::of_key(key(&bytes, 0, length)), expected);
+            assert_eq!(Word::of_key(bytemuck::cast(key(&bytes, 0, length))), expected);
         }
         assert_eq!(Word::of_key(NO_KEY), None);
     }
