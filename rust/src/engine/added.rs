@@ -1,12 +1,20 @@
 //! Added tokens: strings that are one token wherever they stand in a text, and what lies between them.
 
+use std::iter::successors;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::packed::Searcher;
+use aho_corasick::{AhoCorasick, Anchored, Input, Match as Found, MatchKind, Span, StartKind};
 use regex::Regex;
 
 use crate::error::{Error, Result};
+
+/// Bytes of a beginning, by which places are found where a token may start.
+const BEGINNING_BYTES: usize = 3;
+
+/// Longest token whose beginning is looked for: a text of nothing but beginnings takes as many times the time of another.
+const LONGEST_BEGUN_BYTES: usize = 64;
 
 /// One added token, with the rules of Hugging Face `AddedToken`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +56,8 @@ pub struct AddedTokens {
 #[derive(Debug)]
 struct Pass {
     finder: AhoCorasick,
+    /// Finds where a token may start, many bytes at a time: a run of blanks may be a token, and then every blank stops the finder itself.
+    beginnings: Option<Searcher>,
     tokens: Vec<AddedToken>,
 }
 
@@ -113,10 +123,28 @@ impl AddedTokens {
 
 impl Pass {
     fn new(tokens: Vec<AddedToken>) -> Result<Self> {
-        let contents = tokens.iter().map(|token| &token.content);
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(contents);
+        let contents = || tokens.iter().map(|token| token.content.as_bytes());
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).start_kind(StartKind::Both).build(contents());
         let finder = finder.map_err(|error| Error::Tokenizer(format!("the added tokens cannot be searched for: {error}.")))?;
-        Ok(Self { finder, tokens })
+        let mut beginnings: Vec<&[u8]> = contents().map(|content| &content[..content.len().min(BEGINNING_BYTES)]).collect();
+        beginnings.sort_unstable();
+        beginnings.dedup();
+        let are_short = contents().all(|content| content.len() <= LONGEST_BEGUN_BYTES);
+        let beginnings = if are_short { Searcher::new(beginnings) } else { None };
+        Ok(Self { finder, beginnings, tokens })
+    }
+
+    /// Where the first token stands from byte `from` on; of several there, the longest.
+    fn next(&self, text: &str, mut from: usize) -> Option<Found> {
+        let Some(beginnings) = &self.beginnings else { return self.finder.find(Input::new(text).span(from..text.len())) };
+        loop {
+            let start = beginnings.find_in(text, Span::from(from..text.len()))?.start();
+            let found = self.finder.find(Input::new(text).span(start..text.len()).anchored(Anchored::Yes));
+            if found.is_some() {
+                return found;
+            }
+            from = start + 1;
+        }
     }
 
     /// Appends the sections of one section of `text`, and the places of all matches.
@@ -140,7 +168,7 @@ impl Pass {
     /// As `AddedVocabulary::find_matches` of `tokenizers`.
     fn each_match(&self, text: &str, mut take: impl FnMut(Match)) {
         let mut end = 0;
-        for found in self.finder.find_iter(text) {
+        for found in successors(self.next(text, 0), |found| self.next(text, found.end())) {
             let token = &self.tokens[found.pattern().as_usize()];
             let (mut start, mut stop) = (found.start(), found.end());
             if token.is_text || token.single_word && touches_a_word(&text[..start], &text[stop..]) {
@@ -206,6 +234,28 @@ mod tests {
         let added = tokens(vec![AddedToken { is_text: true, ..token("<s>", 1) }, token("s>x", 2)]);
         assert_eq!(added.sections("<s>x s>x"), [Section::Text(0..5), Section::Token(5..8, 2)]);
         assert_eq!(added.gaps("<s>x s>x"), [3..5, 8..8]);
+    }
+
+    #[test]
+    fn tokens_are_found_by_their_beginnings_as_without_them() {
+        let contents = ["  ", "    ", "<a>", "<a><b>", "<", "[unused1]", "[unused12]", "||| |||"];
+        let mut pass = Pass::new(contents.iter().zip(0..).map(|(content, id)| token(content, id)).collect()).unwrap();
+        let parts = [" ", "  ", "<a", ">", "<b>", "[unused", "1", "2]", "]", "|||", "| ", "x", "\u{e9}"];
+        let mut texts = vec![String::new()];
+        let mut random = 7_usize;
+        for _ in 0..3000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let n_parts = 1 + (random >> 60);
+            texts.push((0..n_parts).map(|i| parts[(random >> (4 * i)) % parts.len()]).collect());
+        }
+        texts.push(texts.concat());
+        let all = |pass: &Pass| -> Vec<Vec<Found>> {
+            texts.iter().map(|text| successors(pass.next(text, 0), |found| pass.next(text, found.end())).collect()).collect()
+        };
+        let found = all(&pass);
+        assert!(pass.beginnings.take().is_some() || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))));
+        assert_eq!(found, all(&pass));
+        assert!(found.iter().map(Vec::len).sum::<usize>() > texts.len());
     }
 
     #[test]
