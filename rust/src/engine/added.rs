@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn tokens_are_found_by_their_beginnings_as_without_them() {
         let contents = ["  ", "    ", "<a>", "<a><b>", "<", "[unused1]", "[unused12]", "||| |||"];
-        let mut pass = Pass::new(contents.iter().zip(0..).map(|(content, id)| token(content, id)).collect()).unwrap();
+        let AddedTokens { mut passes } = tokens(contents.iter().zip(0..).map(|(content, id)| token(content, id)).collect());
+        let mut pass = passes.remove(0);
         let parts = [" ", "  ", "<a", ">", "<b>", "[unused", "1", "2]", "]", "|||", "| ", "x", "\u{e9}"];
         let mut texts = vec![String::new()];
         let mut random = 7_usize;
