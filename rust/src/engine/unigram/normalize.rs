@@ -84,7 +84,7 @@ impl Normalizer {
     }
 
     /// Hands over what the map makes of a text.
-    fn map(&self, text: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
+    fn map<'n>(&'n self, text: &str, aligner: &mut Aligner<'n, impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
         let mut rest = text;
         while let Some(character) = rest.chars().next() {
             let class = self.classes.of(character);
@@ -113,7 +113,7 @@ impl Normalizer {
         text.len()
     }
 
-    fn cluster(&self, cluster: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
+    fn cluster<'n>(&'n self, cluster: &str, aligner: &mut Aligner<'n, impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
         match self.chain.map_cluster(cluster) {
             Some(normal) => aligner.replace(cluster.chars().count(), normal),
             None => each_character(cluster, |character, part| self.part(character, part, aligner)),
@@ -121,17 +121,22 @@ impl Normalizer {
     }
 
     /// A character that is looked up by itself.
-    fn part(&self, character: char, part: &str, aligner: &mut Aligner<impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
+    fn part<'n>(&'n self, character: char, part: &str, aligner: &mut Aligner<'n, impl Iterator<Item = Span>, impl FnMut(char, Span)>) {
         if self.classes.of(character).is_kept() {
             return aligner.hold(character, 0);
         }
-        aligner.replace(1, self.chain.map(part).unwrap_or(part));
+        let normal = match aligner.last {
+            Some((last, normal)) if last == character => normal,
+            _ => self.chain.map(part),
+        };
+        aligner.last = Some((character, normal));
+        aligner.replace(1, normal.unwrap_or(part));
     }
 }
 
 /// Follows which character of the word each one of the normalized text stands for. Like `NormalizedString::transform`, it counts
 /// characters that were replaced, added and removed, and so repeats its mistake about characters removed at the very start.
-struct Aligner<S, T> {
+struct Aligner<'n, S, T> {
     /// What the characters of the word that have no counterpart yet stand for.
     spans: S,
     is_start: bool,
@@ -139,6 +144,8 @@ struct Aligner<S, T> {
     before: Span,
     /// A character whose change is not known: characters that are removed after it count with it. -N: N are, 1: it was added.
     held: Option<(char, isize)>,
+    /// The last character that was looked up in the map, and what that has of it: many texts have one of them over and over.
+    last: Option<(char, Option<&'n str>)>,
     take: T,
 }
 
@@ -154,9 +161,9 @@ impl Iterator for Blocks {
     }
 }
 
-impl<S: Iterator<Item = Span>, T: FnMut(char, Span)> Aligner<S, T> {
+impl<S: Iterator<Item = Span>, T: FnMut(char, Span)> Aligner<'_, S, T> {
     fn new(spans: S, is_start: bool, take: T) -> Self {
-        Self { spans, is_start, before: (0, 0), held: None, take }
+        Self { spans, is_start, before: (0, 0), held: None, last: None, take }
     }
 
     fn replace(&mut self, n_chars: usize, normal: &str) {
