@@ -8,6 +8,7 @@ use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
 use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
+use crate::join::{Joiner, expected};
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
@@ -16,8 +17,8 @@ use crate::rows::{RowId, RowMemory};
 use crate::select::choose;
 use crate::special::Frame;
 
-/// Parts of a long document that are tokenized before their tokens are joined; bounds what is held twice.
-const PIECES_PER_THREAD: usize = 32;
+/// Pieces of a long document that are read until all of them are joined; bounds what waits for a piece before it.
+const PIECES_PER_THREAD: usize = 256;
 
 /// Short documents that a thread takes together have so many bytes.
 const PART_BYTES: usize = 64 * 1024;
@@ -141,38 +142,44 @@ impl Reader {
         let (ids, byte_spans) = part.tokens.part(start..start + n_tokens);
         let breaks = Breaks::new(text, byte_spans, self.config.boundary);
         let cut = plan_chunks(n_tokens, &self.config, &breaks);
-        let char_index = CharIndex::new(text);
         let (first_chunk, mut n_read) = (part.chunks.len(), 0);
         for chunk in choose(self.config.select, ids, &cut) {
             let tokens = cut[chunk].clone();
             let n_fresh = tokens.end - tokens.start.max(n_read);
             n_read = tokens.end;
-            let char_span = char_index.char_span(byte_span(&byte_spans[tokens.clone()]));
-            part.chunks.push(Chunk { tokens, char_span, n_fresh });
+            part.chunks.push(Chunk { tokens, char_span: (0, 0), n_fresh });
         }
+        let n_threads = if pieces.is_empty() { 1 } else { self.n_threads };
+        let char_index = CharIndex::new(text, n_threads);
+        let share = |n: usize| n.div_ceil(n_threads).max(1);
+        let n_chunks = part.chunks.len() - first_chunk;
+        parallel::each(part.chunks[first_chunk..].chunks_mut(share(n_chunks)).collect(), |chunks| {
+            for chunk in chunks {
+                chunk.char_span = char_index.char_span(byte_span(&byte_spans[chunk.tokens.clone()]));
+            }
+        });
         if self.offsets == Offsets::EachToken {
             let spans = &mut part.tokens.byte_spans_mut()[start..];
-            let n_threads = if pieces.is_empty() { 1 } else { self.n_threads };
-            let shares = spans.chunks_mut(n_tokens.div_ceil(n_threads).max(1)).collect();
-            parallel::each(shares, |spans| char_index.to_char_spans(spans));
+            parallel::each(spans.chunks_mut(share(n_tokens)).collect(), |spans| char_index.to_char_spans(spans));
         }
         let chunks = first_chunk..part.chunks.len();
         part.documents.push(Document { tokens: start..start + n_tokens, chunks, n_chunks_before_select: cut.len() });
         Ok(())
     }
 
-    /// Tokenizes a text on all threads, and joins the tokens on all of them: copying, and the first touch of memory, take as long as reading.
+    /// Tokenizes a text on all threads, which also join the tokens: copying, and the first touch of memory, take as long as reading.
     fn encode_together(&self, text: &str, pieces: &[Piece], tokens: &mut Tokens) -> std::result::Result<(), String> {
-        let start = tokens.len();
+        let joiner = Joiner::new(tokens, text.len());
+        let pieces: Vec<(usize, &Piece)> = pieces.iter().enumerate().collect();
         for pieces in pieces.chunks(self.n_threads * PIECES_PER_THREAD) {
-            let parts = parallel::map(pieces.len(), self.n_threads, |i| {
-                let mut part = Tokens::default();
-                self.engine.encode(text, &pieces[i], &mut part).map(|()| part)
+            parallel::map(pieces.len(), self.n_threads, |i| {
+                let (number, piece) = pieces[i];
+                let mut part = joiner.part();
+                self.engine.encode(text, piece, &mut part)?;
+                joiner.add(number, part, piece.own.end);
+                Ok::<_, String>(())
             })?;
-            let n_after = tokens.len() + parts.iter().map(Tokens::len).sum::<usize>();
-            let n_read = pieces.last().map_or(text.len(), |piece| piece.own.end);
-            tokens.make_places(n_after, start + expected(n_after - start, n_read, text.len()));
-            tokens.append_all(&parts, self.n_threads);
+            joiner.join_all();
         }
         Ok(())
     }
@@ -182,11 +189,6 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Reader").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// How many there will be after all bytes, where the first `n_read` of them gave so many: as many a byte as so far, and some more.
-fn expected(n_so_far: usize, n_read: usize, n_bytes: usize) -> usize {
-    (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * 1.02) as usize
 }
 
 /// Runs of documents with so many bytes, or of one that has more.

@@ -13,6 +13,7 @@ pub mod dense;
 pub mod documents;
 pub mod engine;
 pub mod error;
+mod join;
 mod memory;
 pub mod offsets;
 pub mod output;

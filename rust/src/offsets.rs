@@ -1,5 +1,9 @@
 //! Byte positions to character positions, the unit of Python's `text[start:end]`.
 
+use std::convert::Infallible;
+
+use crate::parallel;
+
 /// Bytes of a block: one bit each of a `u64`.
 const BLOCK_BYTES: usize = 64;
 
@@ -20,10 +24,10 @@ struct Block {
 }
 
 impl CharIndex {
-    /// Reads the text once.
-    pub fn new(text: &str) -> Self {
+    /// Reads the text once, on so many threads.
+    pub fn new(text: &str, n_threads: usize) -> Self {
         let bytes = text.as_bytes();
-        Self { n_bytes: bytes.len() as u32, blocks: (!bytes.is_ascii()).then(|| blocks(bytes)) }
+        Self { n_bytes: bytes.len() as u32, blocks: (!bytes.is_ascii()).then(|| blocks(bytes, n_threads)) }
     }
 
     /// Characters before byte `byte`; a position past the end counts as the end.
@@ -47,7 +51,22 @@ impl CharIndex {
 }
 
 /// The blocks of a text, and one for a position on the last one's far edge.
-fn blocks(bytes: &[u8]) -> Vec<Block> {
+fn blocks(bytes: &[u8], n_threads: usize) -> Vec<Block> {
+    let share_bytes = bytes.len().div_ceil(n_threads).next_multiple_of(BLOCK_BYTES);
+    let shares: Vec<&[u8]> = bytes.chunks(share_bytes).collect();
+    let Ok(read) = parallel::map(shares.len(), n_threads, |i| Ok::<_, Infallible>(blocks_of_share(shares[i])));
+    let mut read = read.into_iter();
+    let (mut blocks, mut n_before) = read.next().unwrap_or_default();
+    for (others, n_more) in read {
+        blocks.extend(others.iter().map(|block| Block { n_before: n_before + block.n_before, ..*block }));
+        n_before += n_more;
+    }
+    blocks.push(Block { n_before, continuation: [0; 2] });
+    blocks
+}
+
+/// The blocks of a part of a text, as if nothing were before it, and how many continuation bytes there are in all.
+fn blocks_of_share(bytes: &[u8]) -> (Vec<Block>, u32) {
     let mut n_before = 0;
     let (whole, rest) = bytes.as_chunks::<BLOCK_BYTES>();
     let mut last = [0; BLOCK_BYTES];
@@ -58,10 +77,12 @@ fn blocks(bytes: &[u8]) -> Vec<Block> {
         n_before += mask.count_ones();
         block
     };
-    let mut blocks: Vec<Block> = Vec::with_capacity(whole.len() + 1);
+    let mut blocks: Vec<Block> = Vec::with_capacity(whole.len() + 2);
     blocks.extend(whole.iter().map(&mut block));
-    blocks.push(block(&last));
-    blocks
+    if !rest.is_empty() {
+        blocks.push(block(&last));
+    }
+    (blocks, n_before)
 }
 
 /// Bit `i` says whether byte `i` is a continuation byte, that is, has the upper two bits `10`.
@@ -100,19 +121,21 @@ mod tests {
         for text in
             ["", "plain", "naïve café 中文 🇩🇪 end", &"é".repeat(100), &"é".repeat(96), &"a中🎉".repeat(50), &("x".repeat(200) + "é")]
         {
-            let index = CharIndex::new(text);
-            let ends = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
-            for (n_chars, byte) in ends.enumerate() {
-                assert_eq!(index.char_at(byte as u32), n_chars as u32, "{text} at {byte}");
+            for n_threads in 1..5 {
+                let index = CharIndex::new(text, n_threads);
+                let ends = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
+                for (n_chars, byte) in ends.enumerate() {
+                    assert_eq!(index.char_at(byte as u32), n_chars as u32, "{text} at {byte}");
+                }
+                assert_eq!(index.char_at(text.len() as u32 + 1).min(text.len() as u32), index.char_at(text.len() as u32), "{text}");
             }
-            assert_eq!(index.char_at(text.len() as u32 + 1).min(text.len() as u32), index.char_at(text.len() as u32), "{text}");
         }
     }
 
     #[test]
     fn spans_are_converted_one_by_one() {
         for text in ["plain text", "naïve café 中文"] {
-            let index = CharIndex::new(text);
+            let index = CharIndex::new(text, 1);
             let mut spans: Vec<(u32, u32)> = text.char_indices().map(|(byte, c)| (byte as u32, (byte + c.len_utf8()) as u32)).collect();
             index.to_char_spans(&mut spans);
             assert!(spans.iter().zip(0..).all(|(&span, n_chars)| span == (n_chars, n_chars + 1)), "{spans:?}");
@@ -122,7 +145,7 @@ mod tests {
     #[test]
     fn bytes_of_characters_are_the_inverse() {
         let text = "x中é🎉".repeat(40);
-        let index = CharIndex::new(&text);
+        let index = CharIndex::new(&text, 1);
         let bytes = byte_of_char(&text).unwrap_or_default();
         assert!(bytes.iter().enumerate().all(|(n_chars, &byte)| index.char_at(byte) == n_chars as u32));
     }

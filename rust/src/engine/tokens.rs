@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use crate::memory::zeros;
-use crate::parallel;
 
 /// Bytes that a token of a long word is expected to have. Where tokens have more, places that were made are not touched; where they have
 /// fewer, more are made.
@@ -98,27 +97,6 @@ impl Tokens {
         self.byte_spans = longer(self.byte_spans(), n_places);
     }
 
-    /// Appends the tokens of later parts of the same text, on several threads.
-    pub fn append_all(&mut self, parts: &[Self], n_threads: usize) {
-        let n_tokens = parts.iter().map(Self::len).sum();
-        let (mut ids, mut byte_spans) = self.room(n_tokens);
-        let mut shares = Vec::with_capacity(n_threads);
-        for parts in parts.chunks(parts.len().div_ceil(n_threads).max(1)) {
-            let n_share = parts.iter().map(Self::len).sum();
-            let (share_ids, other_ids) = std::mem::take(&mut ids).split_at_mut(n_share);
-            let (share_spans, other_spans) = std::mem::take(&mut byte_spans).split_at_mut(n_share);
-            shares.push((share_ids, share_spans, parts));
-            (ids, byte_spans) = (other_ids, other_spans);
-        }
-        parallel::each(shares, |(mut ids, mut byte_spans, parts): (&mut [u32], &mut [(u32, u32)], &[Self])| {
-            for part in parts {
-                ids.split_off_mut(..part.len()).into_iter().for_each(|places| places.copy_from_slice(part.ids()));
-                byte_spans.split_off_mut(..part.len()).into_iter().for_each(|places| places.copy_from_slice(part.byte_spans()));
-            }
-        });
-        self.count += n_tokens;
-    }
-
     /// Appends tokens, with their spans as they are.
     pub fn append(&mut self, later: &Self) {
         self.extend_shifted(later.ids(), later.byte_spans(), 0);
@@ -171,22 +149,6 @@ impl FromIterator<(u32, (u32, u32))> for Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_joined_in_order_on_any_number_of_threads() {
-        let part = |range: Range<u32>| range.map(|i| (i, (i, i + 1))).collect::<Tokens>();
-        let parts = [part(1..4), part(4..4), part(4..9), part(9..10)];
-        for n_threads in [1, 2, 3, 9] {
-            for n_expected in [0, 5, 1000] {
-                let mut tokens = part(0..1);
-                tokens.make_places(10, n_expected);
-                tokens.append_all(&parts, n_threads);
-                assert_eq!(tokens, part(0..10));
-                tokens.append_all(&[], n_threads);
-                assert_eq!(tokens.len(), 10);
-            }
-        }
-    }
 
     #[test]
     fn places_are_made_seldom_whatever_is_asked_for() {
