@@ -38,6 +38,14 @@ def test_a_long_document_is_independent_of_threads(name: str) -> None:
     assert all(result == results[0] for result in results)
 
 
+def test_a_document_that_is_joined_several_times_is_independent_of_threads() -> None:
+    text = "sparse " * 300_000 + "".join(map(chr, range(33, 127))) * 80_000 + " ".join(TEXTS) * 3_000  # more tokens a byte, the later
+    options: dict[str, Any] = {"max_tokens": 512, "overlap_tokens": 64, "offsets": True}
+    one, two = (Chunker(built("roberta_like"), threads=n, **options)(text) for n in (1, 2))
+    for array in ("input_ids", "offsets", "char_spans", "token_spans", "fresh_tokens"):
+        np.testing.assert_array_equal(getattr(two, array), getattr(one, array))
+
+
 @given(lengths=sts.lengths(), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)
 def test_result_is_independent_of_batch_mates(lengths: sts.Lengths, texts: list[str], tail: str, boundary: str) -> None:
     chunker = Chunker(lengths.tokenizer, tail=tail, boundary=boundary, padding="max_tokens", offsets=True, **lengths.options)

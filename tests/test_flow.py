@@ -150,6 +150,18 @@ def test_the_last_row_of_several_has_the_threads_of_the_others_whether_they_are_
         check_whole(flow, piece, chunker(text))
 
 
+def test_a_row_that_comes_while_others_are_in_work_is_not_alone(chunker: Chunker):
+    device = Device()
+    device.backend, device.token_budget = TwoAtATime(), MAX_TOKENS
+    flow = flow_of(device)
+    flow.add([chunker(DOCUMENTS[3])])
+    while len(device.started) < 2:
+        flow.step(is_end=True)
+    flow.add([chunker(DOCUMENTS[1])])
+    read_all(flow)
+    assert set(device.is_in_worker) == {True}
+
+
 def test_the_row_without_a_number_is_named(batch: ChunkBatch):
     device = Device()
     flow = flow_of(device)

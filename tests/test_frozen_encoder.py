@@ -93,6 +93,7 @@ def test_broken_states_on_disk_are_made_again(make: Make, tmp_path: Path):
     file = next(tmp_path.glob(f"*/*/{STATES}"))
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
+    # Not to the bit: of an odd number of threads one of two workers has one more, and which one takes a row is a matter of time.
     np.testing.assert_allclose(_all_states(model, tmp_path), first, atol=2e-5)
     assert len(file.read_bytes()) == len(whole)
 

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use crate::boundary::Breaks;
 use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
-use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, Tokens, encode_into};
+use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, TOKEN_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
-use crate::join::{Joiner, expected};
+use crate::join::Joiner;
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
@@ -17,8 +17,16 @@ use crate::rows::{RowId, RowMemory};
 use crate::select::choose;
 use crate::special::Frame;
 
-/// Pieces of a long document that are read until all of them are joined; bounds what waits for a piece before it.
-const PIECES_PER_THREAD: usize = 256;
+/// Pieces of a long document, for each thread, that are read until all of them are joined; bounds what waits for a piece before it.
+const PIECES_PER_THREAD: usize = if cfg!(test) { 2 } else { 64 };
+
+/// A thread for so many bytes of a document, at most, where there is little to do with each.
+const BYTES_PER_THREAD: usize = 1 << 20;
+
+/// Places for tokens and rows that are made beside those that the bytes read so far speak for, in parts of these. Places that are not used are
+/// never touched, but for rows they are kept.
+const SPARE_PLACES: f64 = 0.25;
+const SPARE_ROWS: f64 = 0.02;
 
 /// Short documents that a thread takes together have so many bytes.
 const PART_BYTES: usize = 64 * 1024;
@@ -95,7 +103,7 @@ impl Reader {
             let plan = self.plan_from(&documents[group.clone()], group.start)?;
             n_rows += plan.n_rows();
             n_read += documents[group.clone()].iter().map(|text| text.len()).sum::<usize>();
-            output.add(&plan, 0..plan.n_rows(), group.start, expected(n_rows, n_read, n_bytes) + 8);
+            output.add(&plan, 0..plan.n_rows(), group.start, expected(n_rows, n_read, n_bytes, SPARE_ROWS) + 8);
             coverage.extend(plan.coverage(0..group.len()));
             self.spare.give(plan.into_parts());
         }
@@ -149,7 +157,7 @@ impl Reader {
             n_read = tokens.end;
             part.chunks.push(Chunk { tokens, char_span: (0, 0), n_fresh });
         }
-        let n_threads = if pieces.is_empty() { 1 } else { self.n_threads };
+        let n_threads = if pieces.is_empty() { 1 } else { self.n_threads.min(text.len().div_ceil(BYTES_PER_THREAD)) };
         let char_index = CharIndex::new(text, n_threads);
         let share = |n: usize| n.div_ceil(n_threads).max(1);
         let n_chunks = part.chunks.len() - first_chunk;
@@ -167,19 +175,25 @@ impl Reader {
         Ok(())
     }
 
-    /// Tokenizes a text on all threads, which also join the tokens: copying, and the first touch of memory, take as long as reading.
+    /// Tokenizes a text on all threads, which also join the tokens.
     fn encode_together(&self, text: &str, pieces: &[Piece], tokens: &mut Tokens) -> std::result::Result<(), String> {
-        let joiner = Joiner::new(tokens, text.len());
-        let pieces: Vec<(usize, &Piece)> = pieces.iter().enumerate().collect();
+        let (start, mut n_read, mut spare) = (tokens.len(), 0, Vec::new());
         for pieces in pieces.chunks(self.n_threads * PIECES_PER_THREAD) {
+            let end = pieces.last().map_or(text.len(), |piece| piece.own.end);
+            let n_more = if n_read == 0 { end / TOKEN_BYTES } else { expected(tokens.len() - start, n_read, end - n_read, SPARE_PLACES) };
+            let n_in_all = expected(tokens.len() - start, n_read, text.len(), SPARE_PLACES);
+            tokens.make_places(tokens.len() + n_more, start + n_in_all);
+            let joiner = Joiner::new(tokens.room(n_more), spare);
             parallel::map(pieces.len(), self.n_threads, |i| {
-                let (number, piece) = pieces[i];
                 let mut part = joiner.part();
-                self.engine.encode(text, piece, &mut part)?;
-                joiner.add(number, part, piece.own.end);
+                self.engine.encode(text, &pieces[i], &mut part)?;
+                joiner.add(i, part);
                 Ok::<_, String>(())
             })?;
-            joiner.join_all();
+            let outcome = joiner.finish();
+            tokens.advance(outcome.n_tokens);
+            outcome.rest.iter().for_each(|part| tokens.append(part));
+            (n_read, spare) = (end, outcome.spare);
         }
         Ok(())
     }
@@ -189,6 +203,11 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Reader").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// How many there will be of `n_bytes`, where the first `n_read` of them gave so many: as many a byte, and some more.
+fn expected(n_so_far: usize, n_read: usize, n_bytes: usize, spare: f64) -> usize {
+    (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * (1.0 + spare)) as usize
 }
 
 /// Runs of documents with so many bytes, or of one that has more.

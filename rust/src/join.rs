@@ -1,87 +1,86 @@
-//! Joins the tokens of a long text whose pieces are read on several threads.
+//! Joins the tokens of pieces of a text, which several threads read, in the order of the pieces.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::engine::Tokens;
 
-/// Tokens of pieces in the order of the pieces, whichever is read first.
-///
-/// Whoever has read a piece joins all that can be joined, unless another thread is at it: nobody waits for the memory that is touched for
-/// the first time.
+/// Places for the tokens of pieces, which are given out in the order of the pieces and filled by whoever has read one: copying, and the
+/// first touch of memory, take a good part of the time of reading, so all threads do both.
 #[derive(Debug)]
-pub struct Joiner<'t> {
-    joined: Mutex<Joined<'t>>,
-    waiting: Mutex<BTreeMap<usize, Part>>,
+pub struct Joiner<'t>(Mutex<State<'t>>);
+
+#[derive(Debug)]
+struct State<'t> {
+    ids: &'t mut [u32],
+    byte_spans: &'t mut [(u32, u32)],
+    /// Read, but a piece before them is not, or there was no place.
+    waiting: BTreeMap<usize, Tokens>,
+    next_piece: usize,
+    n_placed: usize,
     /// For their memory.
-    spare: Mutex<Vec<Tokens>>,
-    n_bytes: usize,
+    spare: Vec<Tokens>,
 }
 
-#[derive(Debug)]
-struct Joined<'t> {
-    tokens: &'t mut Tokens,
-    /// Tokens of other texts.
-    n_before: usize,
-    n_pieces: usize,
-}
-
-#[derive(Debug)]
-struct Part {
+/// Tokens of a piece, and where they go.
+struct Placed<'t> {
     tokens: Tokens,
-    /// Where in the text its piece ends.
-    end: usize,
+    ids: &'t mut [u32],
+    byte_spans: &'t mut [(u32, u32)],
+}
+
+/// What became of all pieces.
+pub struct Joined {
+    /// How many places are filled.
+    pub n_tokens: usize,
+    /// The tokens of the pieces after those, for which there were too few.
+    pub rest: Vec<Tokens>,
+    /// Tokens without use, for their memory.
+    pub spare: Vec<Tokens>,
 }
 
 impl<'t> Joiner<'t> {
-    /// Appends to these tokens those of a text of so many bytes.
-    pub fn new(tokens: &'t mut Tokens, n_bytes: usize) -> Self {
-        let joined = Joined { n_before: tokens.len(), tokens, n_pieces: 0 };
-        Self { joined: Mutex::new(joined), waiting: Mutex::default(), spare: Mutex::default(), n_bytes }
+    /// Fills these places.
+    pub fn new((ids, byte_spans): (&'t mut [u32], &'t mut [(u32, u32)]), spare: Vec<Tokens>) -> Self {
+        Self(Mutex::new(State { ids, byte_spans, waiting: BTreeMap::new(), next_piece: 0, n_placed: 0, spare }))
     }
 
-    /// No tokens, with room for some.
+    /// No tokens, in memory that was used before where there is some.
     pub fn part(&self) -> Tokens {
-        lock(&self.spare).pop().unwrap_or_default()
+        let mut part = self.lock().spare.pop().unwrap_or_default();
+        part.clear();
+        part
     }
 
-    /// Takes the tokens of a piece that ends at byte `end`.
-    pub fn add(&self, piece: usize, tokens: Tokens, end: usize) {
-        lock(&self.waiting).insert(piece, Part { tokens, end });
-        if let Ok(mut joined) = self.joined.try_lock() {
-            self.join(&mut joined);
+    /// Takes the tokens of a piece. All pieces count from 0.
+    pub fn add(&self, piece: usize, tokens: Tokens) {
+        self.lock().waiting.insert(piece, tokens);
+        while let Some(Placed { tokens, ids, byte_spans }) = self.next() {
+            ids.copy_from_slice(tokens.ids());
+            byte_spans.copy_from_slice(tokens.byte_spans());
+            self.lock().spare.push(tokens);
         }
     }
 
-    /// Joins what waits. Pieces that are not added keep all that come after them waiting.
-    pub fn join_all(&self) {
-        self.join(&mut lock(&self.joined));
+    /// The next piece, if it is read and there are places for it.
+    fn next(&self) -> Option<Placed<'t>> {
+        let mut state = self.lock();
+        let next_piece = state.next_piece;
+        let n_tokens = state.waiting.get(&next_piece)?.len();
+        let (ids, byte_spans) = (state.ids.split_off_mut(..n_tokens)?, state.byte_spans.split_off_mut(..n_tokens)?);
+        (state.next_piece, state.n_placed) = (next_piece + 1, state.n_placed + n_tokens);
+        state.waiting.remove(&next_piece).map(|tokens| Placed { tokens, ids, byte_spans })
     }
 
-    fn join(&self, joined: &mut Joined<'_>) {
-        while let Some(mut part) = self.next(joined.n_pieces) {
-            let n_after = joined.tokens.len() + part.tokens.len();
-            let n_expected = expected(n_after - joined.n_before, part.end, self.n_bytes);
-            joined.tokens.make_places(n_after, joined.n_before + n_expected);
-            joined.tokens.append(&part.tokens);
-            joined.n_pieces += 1;
-            part.tokens.clear();
-            lock(&self.spare).push(part.tokens);
-        }
+    /// What became of the pieces, when all are added.
+    pub fn finish(self) -> Joined {
+        let state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Joined { n_tokens: state.n_placed, rest: state.waiting.into_values().collect(), spare: state.spare }
     }
 
-    fn next(&self, piece: usize) -> Option<Part> {
-        lock(&self.waiting).remove(&piece)
+    fn lock(&self) -> MutexGuard<'_, State<'t>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How many there will be after all bytes, where the first `n_read` of them gave so many: as many a byte as so far, and some more.
-pub fn expected(n_so_far: usize, n_read: usize, n_bytes: usize) -> usize {
-    (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * 1.02) as usize
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -89,38 +88,57 @@ mod tests {
     use super::*;
     use crate::parallel;
 
-    fn part(start: u32, n_tokens: u32) -> Tokens {
-        (start..start + n_tokens).map(|i| (i, (i, i + 1))).collect()
+    fn part(piece: usize) -> Tokens {
+        (0..piece as u32 % 5).map(|i| (10 * piece as u32 + i, (i, i + 1))).collect()
+    }
+
+    /// The tokens of so many pieces, joined in places for `n_places`, when the pieces are added by `add`.
+    fn joined(n_places: usize, add: impl FnOnce(&Joiner<'_>)) -> Tokens {
+        let mut tokens = part(3);
+        let joiner = Joiner::new(with_length(tokens.room(n_places), n_places), vec![part(4)]);
+        assert!(joiner.part().is_empty());
+        add(&joiner);
+        let outcome = joiner.finish();
+        tokens.advance(outcome.n_tokens);
+        outcome.rest.iter().for_each(|part| tokens.append(part));
+        tokens
+    }
+
+    fn with_length<'t>((ids, spans): (&'t mut [u32], &'t mut [(u32, u32)]), n: usize) -> (&'t mut [u32], &'t mut [(u32, u32)]) {
+        (&mut ids[..n], &mut spans[..n])
+    }
+
+    fn expected(n_pieces: usize) -> Tokens {
+        let mut tokens = part(3);
+        (0..n_pieces).for_each(|piece| tokens.append(&part(piece)));
+        tokens
     }
 
     #[test]
-    fn pieces_that_come_in_any_order_are_joined_in_theirs() {
-        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
-            let mut tokens = part(90, 2);
-            let joiner = Joiner::new(&mut tokens, 40);
-            for piece in order {
-                joiner.add(piece as usize, part(10 * piece, piece), 10 * piece as usize + 10);
+    fn pieces_that_come_in_any_order_are_joined_in_theirs_whatever_places_there_are() {
+        for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [1, 3, 0, 4, 2]] {
+            for n_places in 0..12 {
+                let add = |joiner: &Joiner<'_>| order.into_iter().for_each(|piece| joiner.add(piece, part(piece)));
+                assert_eq!(joined(n_places, add), expected(5), "{order:?} in {n_places}");
             }
-            joiner.join_all();
-            let expected = [part(90, 2), part(0, 0), part(10, 1), part(20, 2), part(30, 3)];
-            let all: Tokens = expected.iter().flat_map(|part| part.ids().iter().copied().zip(part.byte_spans().iter().copied())).collect();
-            assert_eq!(tokens, all);
         }
     }
 
     #[test]
     fn all_pieces_are_there_on_any_number_of_threads() {
         for n_threads in [1, 2, 7] {
-            let mut tokens = Tokens::default();
-            let joiner = Joiner::new(&mut tokens, 1000);
-            let added = parallel::map(1000, n_threads, |piece| {
-                let mut tokens = joiner.part();
-                tokens.push(piece as u32, (0, 1));
-                joiner.add(piece, tokens, piece + 1);
-                Ok::<_, ()>(())
-            });
-            joiner.join_all();
-            assert!(added.is_ok() && tokens.ids().iter().copied().eq(0..1000));
+            for n_places in [0, 1000, 2000, 3000] {
+                let add = |joiner: &Joiner<'_>| {
+                    let added = parallel::map(1000, n_threads, |piece| {
+                        let mut tokens = joiner.part();
+                        tokens.append(&part(piece));
+                        joiner.add(piece, tokens);
+                        Ok::<_, ()>(())
+                    });
+                    assert!(added.is_ok());
+                };
+                assert_eq!(joined(n_places, add), expected(1000), "{n_threads} threads, {n_places} places");
+            }
         }
     }
 }

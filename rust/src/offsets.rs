@@ -57,6 +57,7 @@ fn blocks(bytes: &[u8], n_threads: usize) -> Vec<Block> {
     let Ok(read) = parallel::map(shares.len(), n_threads, |i| Ok::<_, Infallible>(blocks_of_share(shares[i])));
     let mut read = read.into_iter();
     let (mut blocks, mut n_before) = read.next().unwrap_or_default();
+    blocks.reserve_exact(bytes.len().div_ceil(BLOCK_BYTES) + 1 - blocks.len());
     for (others, n_more) in read {
         blocks.extend(others.iter().map(|block| Block { n_before: n_before + block.n_before, ..*block }));
         n_before += n_more;
@@ -77,7 +78,7 @@ fn blocks_of_share(bytes: &[u8]) -> (Vec<Block>, u32) {
         n_before += mask.count_ones();
         block
     };
-    let mut blocks: Vec<Block> = Vec::with_capacity(whole.len() + 2);
+    let mut blocks: Vec<Block> = Vec::with_capacity(whole.len() + 2); // one for the rest, and one that a text's last share gets
     blocks.extend(whole.iter().map(&mut block));
     if !rest.is_empty() {
         blocks.push(block(&last));

@@ -82,7 +82,7 @@ class RowFlow:
         self._late: deque[tuple[RowGroup, PendingValues]] = deque()
         self._complete: list[Piece] = []
         self._n_unfinished = 0
-        self._n_started = 0  # groups, since there was nothing to do
+        self._n_started = 0  # groups, since all pieces were complete
         self._bytes_of_values = 500
 
     def add(self, batches: Sequence[ChunkBatch]) -> Piece:

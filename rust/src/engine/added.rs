@@ -10,10 +10,10 @@ use regex::Regex;
 
 use crate::error::{Error, Result};
 
-/// Bytes of a beginning, by which places are found where a token may start.
-const BEGINNING_BYTES: usize = 3;
+/// Bytes of a beginning, by which places are found where a token may start: two characters of most scripts.
+const BEGINNING_BYTES: usize = 6;
 
-/// Longest token whose beginning is looked for: a text of nothing but beginnings takes as many times the time of another.
+/// Where a token is longer, beginnings are not looked for: from each of them on, that many bytes may be read again.
 const LONGEST_BEGUN_BYTES: usize = 64;
 
 /// One added token, with the rules of Hugging Face `AddedToken`.
@@ -55,6 +55,7 @@ pub struct AddedTokens {
 
 #[derive(Debug)]
 struct Pass {
+    /// Where there are beginnings, it looks at one place only.
     finder: AhoCorasick,
     /// Finds where a token may start, many bytes at a time: a run of blanks may be a token, and then every blank stops the finder itself.
     beginnings: Option<Searcher>,
@@ -123,14 +124,11 @@ impl AddedTokens {
 
 impl Pass {
     fn new(tokens: Vec<AddedToken>) -> Result<Self> {
-        let contents = || tokens.iter().map(|token| token.content.as_bytes());
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).start_kind(StartKind::Both).build(contents());
+        let beginnings = beginnings(&tokens);
+        let start_kind = if beginnings.is_some() { StartKind::Anchored } else { StartKind::Unanchored };
+        let contents = tokens.iter().map(|token| &token.content);
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).start_kind(start_kind).build(contents);
         let finder = finder.map_err(|error| Error::Tokenizer(format!("the added tokens cannot be searched for: {error}.")))?;
-        let mut beginnings: Vec<&[u8]> = contents().map(|content| &content[..content.len().min(BEGINNING_BYTES)]).collect();
-        beginnings.sort_unstable();
-        beginnings.dedup();
-        let are_short = contents().all(|content| content.len() <= LONGEST_BEGUN_BYTES);
-        let beginnings = if are_short { Searcher::new(beginnings) } else { None };
         Ok(Self { finder, beginnings, tokens })
     }
 
@@ -187,6 +185,19 @@ impl Pass {
     }
 }
 
+/// A finder of what tokens begin with; nothing where some are too long, or there are too many beginnings for the processor.
+fn beginnings(tokens: &[AddedToken]) -> Option<Searcher> {
+    let mut beginnings = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let content = token.content.as_bytes();
+        beginnings.push(&content[..content.len().min(BEGINNING_BYTES)]);
+    }
+    beginnings.sort_unstable();
+    beginnings.dedup_by(|next, before| next.starts_with(before)); // where a longer one is, there is the shorter one
+    let are_short = tokens.iter().all(|token| token.content.len() <= LONGEST_BEGUN_BYTES);
+    if are_short { Searcher::new(beginnings) } else { None }
+}
+
 fn touches_a_word(before: &str, after: &str) -> bool {
     let is_word = |character: Option<char>| {
         let found = |character: char| WORD_AT_START.as_ref().is_some_and(|word| word.is_match(character.encode_utf8(&mut [0; 4])));
@@ -238,25 +249,31 @@ mod tests {
 
     #[test]
     fn tokens_are_found_by_their_beginnings_as_without_them() {
-        let contents = ["  ", "    ", "<a>", "<a><b>", "<", "[unused1]", "[unused12]", "||| |||"];
-        let AddedTokens { mut passes } = tokens(contents.iter().zip(0..).map(|(content, id)| token(content, id)).collect());
-        let mut pass = passes.remove(0);
-        let parts = [" ", "  ", "<a", ">", "<b>", "[unused", "1", "2]", "]", "|||", "| ", "x", "\u{e9}"];
-        let mut texts = vec![String::new()];
-        let mut random = 7_usize;
+        let contents =
+            ["  ", "    ", "<a>", "<a><b>", "<", "[unused1]", "[unused12]", "used1", "||| |||", "<\u{ff5c}\u{2581}", "\u{2581}\u{e9}"];
+        let parts = [" ", "  ", "<a", ">", "<b>", "[unused", "used", "1", "2]", "]", "|||", "| ", "x", "\u{e9}", "\u{2581}", "<\u{ff5c}"];
+        let (mut texts, mut random) = (vec![String::new()], 7_u64);
         for _ in 0..3000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let n_parts = 1 + (random >> 60);
-            texts.push((0..n_parts).map(|i| parts[(random >> (4 * i)) % parts.len()]).collect());
+            texts.push((0..n_parts).map(|i| parts[(random >> (4 * i)) as usize % parts.len()]).collect());
         }
         texts.push(texts.concat());
-        let all = |pass: &Pass| -> Vec<Vec<Found>> {
-            texts.iter().map(|text| successors(pass.next(text, 0), |found| pass.next(text, found.end())).collect()).collect()
-        };
-        let found = all(&pass);
-        assert!(pass.beginnings.take().is_some() || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))));
-        assert_eq!(found, all(&pass));
-        assert!(found.iter().map(Vec::len).sum::<usize>() > texts.len());
+        let long = "x".repeat(LONGEST_BEGUN_BYTES + 1);
+        for others in [vec![], vec![long.as_str()]] {
+            let contents = [&contents[..], &others].concat();
+            let plain = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&contents).ok();
+            let AddedTokens { passes } = tokens(contents.iter().zip(0..).map(|(content, id)| token(content, id)).collect());
+            let has_beginnings = passes[0].beginnings.is_some();
+            assert!(has_beginnings == others.is_empty() || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))));
+            let mut n_found = 0;
+            for text in &texts {
+                let found: Vec<Found> = successors(passes[0].next(text, 0), |found| passes[0].next(text, found.end())).collect();
+                assert_eq!(Some(&found), plain.as_ref().map(|plain| plain.find_iter(text).collect()).as_ref(), "{text}");
+                n_found += found.len();
+            }
+            assert!(n_found > texts.len());
+        }
     }
 
     #[test]

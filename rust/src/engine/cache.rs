@@ -40,7 +40,6 @@ pub const KEY_BYTES_BITS: u32 = 120;
 pub const NO_KEY: Key = Key::MAX;
 
 /// The tokens of a short word: three times an id (24 bits), start and end in the word (4 bits each), then their number, in the highest bits.
-/// In the lowest the compiler would see that it is no id, and write the four one by one.
 pub type Inline = [u32; INLINE_TOKENS + 1];
 
 /// Below the number of tokens.
@@ -100,11 +99,11 @@ pub fn key(text: &[u8], start: usize, length: usize) -> u32x4 {
         Some(bytes) => bytes,
         None => near_the_end(&text[start..]),
     };
-    let [mask, end] = PARTS[length & 15].map(register);
-    register(u128::from_le_bytes(bytes)) & mask | end
+    let [mask, length] = PARTS[length & 15].map(register);
+    register(u128::from_le_bytes(bytes)) & mask | length
 }
 
-/// A key in one register; a number lies in two of another kind.
+/// A key in one register. Numbers of 128 bits lie in two, and take twice the instructions.
 #[inline(always)]
 pub fn register(key: Key) -> u32x4 {
     bytemuck::cast(key)

@@ -27,7 +27,7 @@ use std::ops::Range;
 pub use general::{GeneralEngine, refused};
 pub use outline::{Outline, Padding};
 pub use select::{Loaded, load};
-pub use tokens::Tokens;
+pub use tokens::{TOKEN_BYTES, Tokens};
 
 /// A part of a text that can be tokenized on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,8 +24,8 @@ pub struct Entries {
     /// The bytes, their number and the id of the token, from the lowest bits up; linear probing.
     slots: Buffer<u128>,
     shift: u32,
-    /// A bit for each word there is, by its hash, and some that are shared: two thirds of the words that are new to a process that has read
-    /// much are none, and this lies in a nearer cache than the table.
+    /// A bit for each word there is, by its hash, and some that are shared: of the words that are new to a process that has read much, two
+    /// thirds are no tokens, and this lies in a nearer cache than the table.
     filter: Box<[u64]>,
 }
 
@@ -106,22 +106,18 @@ impl Entries {
         self.slots[slot] = word.0 | u128::from(id) << WORD_BITS;
     }
 
-    /// Asks for the memory where the word would be.
+    /// Asks for the memory where the word would be, if it may be there. Without a branch, which would mispredict.
     #[inline]
     pub fn expect(&self, word: Word) {
         let hash = hash(word);
-        let (number, bit) = self.filter_bit(hash);
-        if self.filter[number] & bit != 0 {
-            prefetch(&self.slots[self.first_slot(hash)]);
-        }
+        prefetch(&self.slots[self.first_slot(hash) * usize::from(self.may_be_there(hash))]);
     }
 
     /// The id of the token that is this word, or [`NONE`].
     #[inline]
     pub fn get(&self, word: Word) -> u32 {
         let hash = hash(word);
-        let (number, bit) = self.filter_bit(hash);
-        if self.filter[number] & bit == 0 {
+        if !self.may_be_there(hash) {
             return NONE;
         }
         let mut slot = self.first_slot(hash);
@@ -135,6 +131,12 @@ impl Entries {
             }
             slot = (slot + 1) & (self.slots.len() - 1);
         }
+    }
+
+    #[inline]
+    fn may_be_there(&self, hash: u64) -> bool {
+        let (number, bit) = self.filter_bit(hash);
+        self.filter[number] & bit != 0
     }
 
     /// Where in the filter the bit of a word is.

@@ -88,7 +88,8 @@ fn avx2(pairs: &Pairs, word: &[u8]) -> Merged {
     }
 }
 
-/// Asks for the merges of what the pair of this key makes with its neighbours: most often it is the next best, too, when the best one is merged.
+/// Asks for the merges of what the pair of this key makes with its neighbours: most often it is the next best one, too, when the best one is
+/// merged. Where there is no pair, what is asked for is of no use.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 fn expect_beside(pairs: &Pairs, tokens: &[u32; MOST_BYTES], starts: u32, key: i32) {

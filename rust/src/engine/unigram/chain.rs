@@ -57,6 +57,7 @@ impl Step {
     fn apply(self, characters: Vec<(char, Span)>) -> Vec<(char, Span)> {
         let plain = characters.iter().map(|&(character, _)| character);
         match self {
+            // Most texts have no pair: then nothing is copied.
             Self::Pair(of, _) if !characters.windows(2).any(|pair| pair[0].0 == of && pair[1].0 == of) => characters,
             Self::Pair(of, to) => joined(&characters, of, to),
             Self::Decompose => moved(&characters, plain.nfd()),
