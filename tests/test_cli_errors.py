@@ -132,8 +132,8 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path, tokenizer: Path) 
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, problems = process.communicate(timeout=60)
-    # Shells say 130 of both. Where the signal comes while Python runs code from a string, as modules with dataclasses do when they are
-    # imported, it ends itself by the signal, whatever status it is to exit with.
+    # Shells say 130 of both. Where the signal comes while code from a string runs, as modules with dataclasses do when they are imported,
+    # `python -m` ends itself by the signal, whatever status it is to exit with.
     assert process.returncode in (130, -signal.SIGINT)
     assert b"Traceback" not in problems
     assert list(tmp_path.iterdir()) == []
