@@ -91,8 +91,11 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
             pairs = []
             for _ in range(options.rounds):
                 settings = [Settings(1, cpus, n, ("cold", "repeat"), limit_seconds=options.limit) for n in (1, options.threads)]
-                one, many = (ask(peer, tokenizer, path, each) for each in settings)
-                pairs.append((one, many))
+                answers = []
+                for each in settings:
+                    hostile.wake_memory(path.stat().st_size)
+                    answers.append(ask(peer, tokenizer, path, each))
+                pairs.append((answers[0], answers[1]))
             print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)
             found.append({"peer": peer, "tokenizer": tokenizer, "pairs": pairs})
     report.write({"machine": report.machine(), "threads": options.threads, "rows": found}, options.output or partial("threads"))
