@@ -8,7 +8,8 @@ use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
 use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, TOKEN_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
-use crate::join::Joiner;
+use crate::join::{Columns, Joined, Joiner};
+use crate::long::{LongDocument, is_cut_by_count};
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
@@ -100,6 +101,15 @@ impl Reader {
         let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
         let (mut n_rows, mut n_read) = (0, 0);
         for group in runs(documents, group_bytes) {
+            if let Some(document) = self.long_document(documents, &group, group_bytes)
+                && let Some(counts) =
+                    self.add_rows(&document, frame, format, &mut output).map_err(|message| Error::document(group.start, message))?
+            {
+                coverage.push(counts);
+                n_rows += counts[3] as usize;
+                n_read += document.text.len();
+                continue;
+            }
             let plan = self.plan_from(&documents[group.clone()], group.start)?;
             n_rows += plan.n_rows();
             n_read += documents[group.clone()].iter().map(|text| text.len()).sum::<usize>();
@@ -108,6 +118,14 @@ impl Reader {
             self.spare.give(plan.into_parts());
         }
         Ok((output.finish(), coverage))
+    }
+
+    /// The document of a group that is too long for one, if its rows can be written as its pieces are read.
+    fn long_document<'d>(&self, documents: &[&'d str], group: &Range<usize>, group_bytes: usize) -> Option<LongDocument<'d>> {
+        let text = documents[group.start];
+        let is_long = text.len() > group_bytes && is_cut_by_count(&self.config);
+        let pieces = is_long.then(|| self.engine.pieces(text)).filter(|pieces| pieces.len() > self.n_threads)?;
+        Some(LongDocument { index: group.start, text, pieces })
     }
 
     fn plan_from(&self, documents: &[&str], first_document: usize) -> Result<Plan> {
@@ -183,17 +201,20 @@ impl Reader {
             let n_more = if n_read == 0 { end / TOKEN_BYTES } else { expected(tokens.len() - start, n_read, end - n_read, SPARE_PLACES) };
             let n_in_all = expected(tokens.len() - start, n_read, text.len(), SPARE_PLACES);
             tokens.make_places(tokens.len() + n_more, start + n_in_all);
-            let joiner = Joiner::new(tokens.room(n_more), spare);
+            let joiner = Joiner::new(Columns::new(tokens.room(n_more)), spare);
             parallel::map(pieces.len(), self.n_threads, |i| {
-                let mut part = joiner.part();
+                let mut part = joiner.spare();
+                part.clear();
                 self.engine.encode(text, &pieces[i], &mut part)?;
                 joiner.add(i, part);
                 Ok::<_, String>(())
             })?;
-            let outcome = joiner.finish();
-            tokens.advance(outcome.n_tokens);
-            outcome.rest.iter().for_each(|part| tokens.append(part));
-            (n_read, spare) = (end, outcome.spare);
+            let Joined { target: Columns { n_tokens, .. }, rest, spare: unused } = joiner.finish();
+            tokens.advance(n_tokens);
+            for part in &rest {
+                tokens.append(part);
+            }
+            (n_read, spare) = (end, unused);
         }
         Ok(())
     }
@@ -206,7 +227,7 @@ impl std::fmt::Debug for Reader {
 }
 
 /// How many there will be of `n_bytes`, where the first `n_read` of them gave so many: as many a byte, and some more.
-fn expected(n_so_far: usize, n_read: usize, n_bytes: usize, spare: f64) -> usize {
+pub fn expected(n_so_far: usize, n_read: usize, n_bytes: usize, spare: f64) -> usize {
     (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * (1.0 + spare)) as usize
 }
 
@@ -224,7 +245,7 @@ fn runs<'d>(documents: &'d [&'d str], n_bytes: usize) -> impl Iterator<Item = Ra
 }
 
 /// From the first token's start to the last one's end; `(0, 0)` for no tokens.
-fn byte_span(spans: &[(u32, u32)]) -> (u32, u32) {
+pub fn byte_span(spans: &[(u32, u32)]) -> (u32, u32) {
     match spans {
         [] => (0, 0),
         [(start, _), ..] => (*start, spans.iter().map(|&(_, end)| end).fold(*start, u32::max)),

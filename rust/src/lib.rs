@@ -14,6 +14,7 @@ pub mod documents;
 pub mod engine;
 pub mod error;
 mod join;
+mod long;
 mod memory;
 pub mod offsets;
 pub mod output;

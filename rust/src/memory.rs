@@ -214,7 +214,7 @@ impl<T> DerefMut for Buffer<T> {
 /// A column of zeros, or whatever the default is, in huge pages where they fit: no page is touched before it is written.
 pub fn zeros<T: Copy + Default>(n: usize) -> Vec<T> {
     let column = vec![T::default(); n];
-    prefer_huge_pages(&column);
+    prefer_huge_pages(column.as_ptr(), column.capacity());
     column
 }
 
@@ -223,26 +223,36 @@ pub fn reserve<T: Copy>(column: &mut Vec<T>, n_more: usize) {
     if column.capacity() - column.len() < n_more {
         // The advice splits a mapping, and an allocator moves only a whole one without touching what is in it.
         let mut longer = Vec::with_capacity(column.len() + n_more);
-        prefer_huge_pages(&longer);
+        prefer_huge_pages(longer.as_ptr(), longer.capacity());
         longer.extend_from_slice(column);
         *column = longer;
     }
 }
 
+/// The same for a text.
+#[cfg(feature = "python")] // all others are borrowed
+pub fn reserve_text(text: &mut String, n_more_bytes: usize) {
+    if text.capacity() - text.len() < n_more_bytes {
+        let mut longer = String::with_capacity(text.len() + n_more_bytes);
+        prefer_huge_pages(longer.as_ptr(), longer.capacity());
+        longer.push_str(text);
+        *text = longer;
+    }
+}
+
 /// The memory of a column comes in huge pages from now on, where it is large. Where the advice is not taken, nothing is lost.
-fn prefer_huge_pages<T: Copy>(column: &Vec<T>) {
+fn prefer_huge_pages<T>(column: *const T, capacity: usize) {
     #[cfg(target_os = "linux")]
     {
-        let n_bytes = column.capacity() * size_of::<T>();
-        let n_before = (column.as_ptr() as usize).wrapping_neg() % HUGE_PAGE_BYTES;
-        let n_in_pages = n_bytes.saturating_sub(n_before) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+        let n_before = (column as usize).wrapping_neg() % HUGE_PAGE_BYTES;
+        let n_in_pages = (capacity * size_of::<T>()).saturating_sub(n_before) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
         if n_in_pages > 0 {
             // SAFETY: these whole pages lie inside memory that is the column's, and the advice changes no content.
-            unsafe { libc::madvise(column.as_ptr().byte_add(n_before).cast_mut().cast(), n_in_pages, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(column.byte_add(n_before).cast_mut().cast(), n_in_pages, libc::MADV_HUGEPAGE) };
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = column;
+    let _ = (column, capacity);
 }
 
 /// Asks for the memory of a value, without waiting for it.

@@ -1,6 +1,7 @@
 //! Byte positions to character positions, the unit of Python's `text[start:end]`.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use crate::parallel;
 
@@ -8,9 +9,9 @@ use crate::parallel;
 const BLOCK_BYTES: usize = 64;
 
 /// Answers "how many characters lie before this byte" for one text, each time in the same few steps. ASCII text needs no table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CharIndex {
-    n_bytes: u32,
+    bytes: Range<u32>,
     blocks: Option<Vec<Block>>,
 }
 
@@ -26,13 +27,23 @@ struct Block {
 impl CharIndex {
     /// Reads the text once, on so many threads.
     pub fn new(text: &str, n_threads: usize) -> Self {
-        let bytes = text.as_bytes();
-        Self { n_bytes: bytes.len() as u32, blocks: (!bytes.is_ascii()).then(|| blocks(bytes, n_threads)) }
+        Self::within(text, 0..text.len(), n_threads)
     }
 
-    /// Characters before byte `byte`; a position past the end counts as the end.
+    /// Reads some of the text, as if all before it were ASCII: answers are too large by its [`CharIndex::n_surplus_bytes`].
+    pub fn within(text: &str, range: Range<usize>, n_threads: usize) -> Self {
+        let bytes = &text.as_bytes()[range.clone()];
+        Self { bytes: range.start as u32..range.end as u32, blocks: (!bytes.is_ascii()).then(|| blocks(bytes, n_threads)) }
+    }
+
+    /// How many more bytes than characters were read.
+    pub fn n_surplus_bytes(&self) -> u32 {
+        self.blocks.as_ref().and_then(|blocks| blocks.last()).map_or(0, |block| block.n_before)
+    }
+
+    /// Characters before byte `byte`, which is among those read or their end; a position past that counts as the end.
     pub fn char_at(&self, byte: u32) -> u32 {
-        self.blocks.as_ref().map_or(byte, |blocks| char_at(blocks, byte.min(self.n_bytes)))
+        self.blocks.as_ref().map_or(byte, |blocks| self.counted(blocks, byte))
     }
 
     /// A byte span in characters.
@@ -44,9 +55,14 @@ impl CharIndex {
     pub fn to_char_spans(&self, spans: &mut [(u32, u32)]) {
         let Some(blocks) = &self.blocks else { return };
         for (start, end) in spans {
-            *start = char_at(blocks, (*start).min(self.n_bytes));
-            *end = char_at(blocks, (*end).min(self.n_bytes));
+            *start = self.counted(blocks, *start);
+            *end = self.counted(blocks, *end);
         }
+    }
+
+    #[inline]
+    fn counted(&self, blocks: &[Block], byte: u32) -> u32 {
+        self.bytes.start + char_at(blocks, byte.clamp(self.bytes.start, self.bytes.end) - self.bytes.start)
     }
 }
 
@@ -129,6 +145,19 @@ mod tests {
                     assert_eq!(index.char_at(byte as u32), n_chars as u32, "{text} at {byte}");
                 }
                 assert_eq!(index.char_at(text.len() as u32 + 1).min(text.len() as u32), index.char_at(text.len() as u32), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_text_count_by_themselves() {
+        let text = "é中🎉 plain ".repeat(30) + "naïve";
+        let whole = CharIndex::new(&text, 1);
+        for range in [0..0, 0..9, 9..text.len(), 25..31, 16..text.len() - 6] {
+            let part = CharIndex::within(&text, range.clone(), 1);
+            let n_before = CharIndex::within(&text, 0..range.start, 1).n_surplus_bytes();
+            for byte in range.clone().chain([range.end]).filter(|&byte| text.is_char_boundary(byte)) {
+                assert_eq!(part.char_at(byte as u32) - n_before, whole.char_at(byte as u32), "{range:?} at {byte}");
             }
         }
     }

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use crate::memory::{Lent, Pool};
 use crate::parallel;
-use crate::plan::{Plan, Row};
+use crate::plan::{Chunk, Plan, Row};
 use crate::rows::{RowId, RowMemory, Side, write_ids, write_offsets};
 use crate::special::Frame;
 
@@ -82,6 +82,17 @@ pub struct Output<'f, T: RowId> {
     longest: usize,
 }
 
+/// Places for rows, row after row.
+#[derive(Debug)]
+pub struct RowRoom<'o, T> {
+    /// Tokens in a row, padding included.
+    pub width: usize,
+    /// `(n_rows, width)`.
+    pub ids: &'o mut [T],
+    /// `(n_rows, width)`, where asked for.
+    pub offsets: Option<&'o mut [[i32; 2]]>,
+}
+
 impl<'f, T: RowId> Output<'f, T> {
     /// No rows yet.
     pub fn new(frame: &'f Frame, format: &'f RowFormat, memory: &'f RowMemory) -> Self {
@@ -102,16 +113,33 @@ impl<'f, T: RowId> Output<'f, T> {
     /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or four times what is needed.
     pub fn add(&mut self, plan: &Plan, rows: Range<usize>, first_document: usize, n_expected: usize) {
         let rows = plan.rows(rows);
-        let n_tokens = |row: &Row<'_>| self.frame.n_tokens() + row.ids.len();
-        let longest = rows.iter().map(n_tokens).max().unwrap_or(0);
+        let longest = rows.iter().map(|row| self.frame.n_tokens() + row.ids.len()).max().unwrap_or(0);
         let n_before = self.rows.lengths.len();
-        self.rows.lengths.extend(rows.iter().map(|row| n_tokens(row) as i32));
-        self.rows.document_index.extend(rows.iter().map(|row| (first_document + row.document) as i32));
-        self.rows.token_spans.extend(rows.iter().map(|row| [row.chunk.tokens.start as i64, row.chunk.tokens.end as i64]));
-        self.rows.char_spans.extend(rows.iter().map(|row| [i64::from(row.chunk.char_span.0), i64::from(row.chunk.char_span.1)]));
-        self.rows.fresh_tokens.extend(rows.iter().map(|row| row.chunk.n_fresh as i64));
-        self.make_room(n_before, longest, n_expected);
+        for row in &rows {
+            self.count(first_document + row.document, row.chunk);
+        }
+        self.make_room(n_before, self.rows.lengths.len(), longest, n_expected);
         self.write(n_before, &rows);
+    }
+
+    /// Places for `n_rows` rows more, the longest with `n_tokens` tokens of its document. They are to be written first, and then counted.
+    pub fn room(&mut self, n_rows: usize, n_tokens: usize) -> RowRoom<'_, T> {
+        let n_before = self.rows.lengths.len();
+        self.make_room(n_before, n_before + n_rows, self.frame.n_tokens() + n_tokens, 0);
+        let width = self.rows.width;
+        let places = n_before * width..(n_before + n_rows) * width;
+        let offsets = self.rows.offsets.as_mut().map(|offsets| &mut offsets[places.clone()]);
+        RowRoom { width, ids: &mut self.rows.input_ids[places], offsets }
+    }
+
+    /// One row more: all that is said of it beside its tokens.
+    pub fn count(&mut self, document: usize, chunk: &Chunk) {
+        let Chunk { tokens, char_span: (start, end), n_fresh } = chunk;
+        self.rows.lengths.push((self.frame.n_tokens() + tokens.len()) as i32);
+        self.rows.document_index.push(document as i32);
+        self.rows.token_spans.push([tokens.start as i64, tokens.end as i64]);
+        self.rows.char_spans.push([i64::from(*start), i64::from(*end)]);
+        self.rows.fresh_tokens.push(*n_fresh as i64);
     }
 
     /// The rows, and no room for more.
@@ -125,11 +153,11 @@ impl<'f, T: RowId> Output<'f, T> {
         self.rows
     }
 
-    /// Room for all rows, in the width of the longest. Where rows get longer than those before, by half more than they need: all rows are
+    /// Room for `n_rows` rows, in the width of the longest. Where rows get longer than those before, by half more than they need: all rows are
     /// copied then, and some documents are each longer than the one before.
-    fn make_room(&mut self, n_before: usize, longest: usize, n_expected: usize) {
+    fn make_room(&mut self, n_before: usize, n_rows: usize, longest: usize, n_expected: usize) {
         self.longest = self.longest.max(longest);
-        let (width, n_rows) = (self.rows.width, self.rows.lengths.len());
+        let width = self.rows.width;
         let wanted = match self.format.width {
             Width::Longest if self.longest > width => self.longest + if n_before > 0 { self.longest / 2 } else { 0 },
             _ => width,
@@ -139,7 +167,7 @@ impl<'f, T: RowId> Output<'f, T> {
             let n_ahead = (MOST_AHEAD_BYTES / size_of::<[i32; 2]>()).checked_div(wanted).unwrap_or(0);
             self.lay_out(n_before, wanted, n_rows.max(n_expected.min(n_ahead.max(4 * n_rows))).max(n_before + n_before / 2));
         } else if wanted > width {
-            self.lay_out(n_before, wanted, n_places);
+            self.lay_out(n_before, wanted, n_rows.max(n_places * width / wanted)); // no more memory than before, if that will do
         }
     }
 
@@ -165,7 +193,7 @@ impl<'f, T: RowId> Output<'f, T> {
         });
         if let Some(offsets) = &mut self.rows.offsets {
             fill_rows(&mut offsets[places], chosen, width, format.n_threads, |row, chunk| {
-                write_offsets(row, frame, chunk.spans, format.padding_side);
+                write_offsets(row, frame, chunk.spans, 0, format.padding_side);
             });
         }
     }
@@ -209,7 +237,7 @@ fn fill_rows<U: Send>(buffer: &mut [U], rows: &[Row<'_>], width: usize, n_thread
 mod tests {
     use super::*;
     use crate::engine::Tokens;
-    use crate::plan::{Chunk, Document, Part};
+    use crate::plan::{Document, Part};
     use crate::special::FixedToken;
 
     /// A plan of documents of one row each, with so many tokens.
@@ -235,6 +263,18 @@ mod tests {
         output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
         output.add(&plan(&[2]), 0..1, 2, usize::MAX);
         assert_eq!(*output.finish().input_ids, [7, 7, 7, 7, 10, 11]);
+    }
+
+    #[test]
+    fn a_wrong_guess_from_short_rows_asks_for_no_more_memory_when_rows_get_long() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads: 1 };
+        let memory = RowMemory::default();
+        let mut output = Output::<i64>::new(&frame, &format, &memory);
+        output.add(&plan(&[1]), 0..1, 0, usize::MAX);
+        output.add(&plan(&[4096]), 0..1, 1, usize::MAX);
+        assert!(output.rows.input_ids.len() * size_of::<i64>() <= MOST_AHEAD_BYTES);
+        assert_eq!(output.finish().input_ids.len(), 2 * 4096);
     }
 
     #[test]

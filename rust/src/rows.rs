@@ -99,13 +99,13 @@ impl<T: RowId> Wide for Content<'_, T> {
     }
 }
 
-/// Writes the offsets of a row. Fixed tokens and padding have `(0, 0)`: they stand in no document.
-pub fn write_offsets(row: &mut [[i32; 2]], frame: &Frame, char_spans: &[(u32, u32)], side: Side) {
+/// Writes the offsets of a row: spans less `n_surplus`. Fixed tokens and padding have `(0, 0)`: they stand in no document.
+pub fn write_offsets(row: &mut [[i32; 2]], frame: &Frame, char_spans: &[(u32, u32)], n_surplus: u32, side: Side) {
     let start = token_range(frame, char_spans.len(), row.len(), side).start + frame.before.len();
     let (before, rest) = row.split_at_mut(start);
     let (middle, after) = rest.split_at_mut(char_spans.len());
     before.fill([0; 2]);
-    middle.iter_mut().zip(char_spans).for_each(|(slot, &(from, to))| *slot = [from as i32, to as i32]);
+    middle.iter_mut().zip(char_spans).for_each(|(slot, &(from, to))| *slot = [(from - n_surplus) as i32, (to - n_surplus) as i32]);
     after.fill([0; 2]);
 }
 
@@ -131,7 +131,9 @@ mod tests {
     #[test]
     fn offsets_stand_under_their_tokens() {
         let mut row = [[7; 2]; 6];
-        write_offsets(&mut row, &frame(), &[(4, 5), (5, 9)], Side::Left);
+        write_offsets(&mut row, &frame(), &[(4, 5), (5, 9)], 0, Side::Left);
         assert_eq!(row, [[0, 0], [0, 0], [4, 5], [5, 9], [0, 0], [0, 0]]);
+        write_offsets(&mut row, &frame(), &[(4, 5), (5, 9)], 3, Side::Right);
+        assert_eq!(row, [[0, 0], [1, 2], [2, 6], [0, 0], [0, 0], [0, 0]]);
     }
 }

@@ -1,0 +1,369 @@
+//! Rows of a long document, written piece by piece by the threads that read it: no more tokens are held than those of the pieces at hand.
+
+use std::ops::Range;
+
+use crate::batch::{Reader, byte_span, expected};
+use crate::config::{Boundary, ChunkConfig, Select, Tail};
+use crate::engine::{Piece, Tokens};
+use crate::join::{Joiner, Target};
+use crate::offsets::CharIndex;
+use crate::output::{Offsets, Output, RowFormat, RowRoom};
+use crate::parallel;
+use crate::plan::Chunk;
+use crate::rows::{RowId, write_ids, write_offsets};
+use crate::special::Frame;
+
+/// Pieces, spread over the document, that are read first, to know how many rows there will be.
+const N_SAMPLES: usize = if cfg!(test) { 1 } else { 16 };
+
+/// Rows that there is room for, beside those that the samples speak for, in parts of these. Room that is not used is never touched.
+const SPARE_ROWS: f64 = if cfg!(test) { 0.0 } else { 0.1 };
+
+/// A long document, cut.
+pub struct LongDocument<'t> {
+    /// Its place in the call.
+    pub index: usize,
+    /// What it says.
+    pub text: &'t str,
+    /// What can be read on its own.
+    pub pieces: Vec<Piece>,
+}
+
+/// Are chunks cut by counting tokens alone, so that those that come later have no say?
+pub fn is_cut_by_count(config: &ChunkConfig) -> bool {
+    config.boundary == Boundary::Token && config.tail == Tail::Keep && config.select == Select::All
+}
+
+/// The windows of [`plan_chunks`](crate::chunk::plan_chunks), of the tokens of one piece after the other.
+#[derive(Debug, Default)]
+struct Windows {
+    room_tokens: usize,
+    /// From a window's start to the next one's.
+    stride_tokens: usize,
+    n_pieces_left: usize,
+    /// Windows that are filled.
+    n_cut: usize,
+    /// Tokens from the start of the next window on, their spans in characters, and how many are before them.
+    carried: Tokens,
+    n_before: usize,
+    /// How many more bytes than characters the pieces so far have.
+    n_surplus: u32,
+}
+
+impl Windows {
+    /// So many of `n_tokens` tokens are followed by more.
+    fn n_followed(&self, n_tokens: usize) -> usize {
+        n_tokens.saturating_sub(self.room_tokens).div_ceil(self.stride_tokens)
+    }
+
+    /// So many windows have `n_tokens` tokens.
+    fn n_of(&self, n_tokens: usize) -> usize {
+        self.n_followed(n_tokens) + 1
+    }
+
+    /// How many the next piece fills: those that more tokens follow, and after the last piece the last one.
+    fn n_filled(&self, n_tokens: usize) -> usize {
+        self.n_followed(self.carried.len() + n_tokens) + usize::from(self.n_pieces_left == 1)
+    }
+
+    /// Takes a piece in, and gives the tokens that were carried to it.
+    fn advance(&mut self, piece: &ReadPiece, form: &Form<'_>) -> Tokens {
+        let (n_carried, n_tokens) = (self.carried.len(), piece.tokens.len());
+        let n_passed = self.n_followed(n_carried + n_tokens) * self.stride_tokens;
+        let mut carried = Tokens::default();
+        let (ids, spans) = self.carried.part(n_passed.min(n_carried)..n_carried);
+        carried.extend_shifted(ids, spans, 0);
+        form.append(piece, self.n_surplus, n_passed.saturating_sub(n_carried)..n_tokens, &mut carried);
+        self.n_cut += self.n_filled(n_tokens);
+        self.n_pieces_left -= 1;
+        self.n_before += n_passed;
+        self.n_surplus += piece.char_index.n_surplus_bytes();
+        std::mem::replace(&mut self.carried, carried)
+    }
+
+    /// Tokens so far.
+    fn n_tokens(&self) -> usize {
+        self.n_before + self.carried.len()
+    }
+
+    /// One that was filled.
+    fn chunk(&self, window: usize, char_span: (u32, u32)) -> Chunk {
+        let start = window * self.stride_tokens;
+        let end = (start + self.room_tokens).min(self.n_tokens());
+        let n_read = if window == 0 { 0 } else { start + self.room_tokens - self.stride_tokens };
+        Chunk { tokens: start..end, char_span, n_fresh: end - n_read }
+    }
+}
+
+/// What is known of a piece.
+#[derive(Debug, Default)]
+struct ReadPiece {
+    /// Spans are in characters where rows want those of each token, in bytes otherwise.
+    tokens: Tokens,
+    char_index: CharIndex,
+}
+
+/// What rows are made of, beside tokens.
+#[derive(Debug, Clone, Copy)]
+struct Form<'f> {
+    frame: &'f Frame,
+    format: &'f RowFormat,
+    room_tokens: usize,
+    stride_tokens: usize,
+}
+
+impl Form<'_> {
+    fn has_offsets(&self) -> bool {
+        self.format.offsets == Offsets::EachToken
+    }
+
+    /// A span of a piece, before which there are so many more bytes than characters, in characters.
+    fn char_span(&self, piece: &ReadPiece, n_surplus: u32, span: (u32, u32)) -> (u32, u32) {
+        let (start, end) = if self.has_offsets() { span } else { piece.char_index.char_span(span) };
+        (start - n_surplus, end - n_surplus)
+    }
+
+    /// Appends some tokens of a piece, with their spans in characters.
+    fn append(&self, piece: &ReadPiece, n_surplus: u32, tokens: Range<usize>, all: &mut Tokens) {
+        let (ids, spans) = piece.tokens.part(tokens);
+        ids.iter().zip(spans).for_each(|(&id, &span)| all.push(id, self.char_span(piece, n_surplus, span)));
+    }
+}
+
+/// Places for the rows of a document.
+struct RowTarget<'o, T> {
+    form: Form<'o>,
+    windows: Windows,
+    room: RowRoom<'o, T>,
+    /// `(n_rows,)`: of chunks.
+    char_spans: &'o mut [(u32, u32)],
+}
+
+/// Places for the rows that a piece fills.
+struct RowPlace<'o, T> {
+    form: Form<'o>,
+    /// Tokens before the piece from the first row's start on.
+    carried: Tokens,
+    n_surplus: u32,
+    room: RowRoom<'o, T>,
+    char_spans: &'o mut [(u32, u32)],
+}
+
+impl<'o, T: RowId> Target for RowTarget<'o, T> {
+    type Piece = ReadPiece;
+    type Place = RowPlace<'o, T>;
+
+    fn next_place(&mut self, piece: &ReadPiece) -> Option<Self::Place> {
+        let n_rows = self.windows.n_filled(piece.tokens.len());
+        let (width, n_elements) = (self.room.width, n_rows * self.room.width);
+        let char_spans = self.char_spans.split_off_mut(..n_rows)?;
+        let ids = self.room.ids.split_off_mut(..n_elements)?;
+        let offsets = self.room.offsets.as_mut().and_then(|offsets| offsets.split_off_mut(..n_elements));
+        let (form, n_surplus) = (self.form, self.windows.n_surplus);
+        let carried = self.windows.advance(piece, &form);
+        Some(RowPlace { form, carried, n_surplus, room: RowRoom { width, ids, offsets }, char_spans })
+    }
+
+    fn fill(place: Self::Place, piece: &ReadPiece) {
+        let RowPlace { form, mut carried, n_surplus, mut room, char_spans } = place;
+        let (n_carried, n_tokens) = (carried.len(), piece.tokens.len());
+        // Rows that begin among the carried tokens find all of theirs there.
+        form.append(piece, n_surplus, 0..n_tokens.min(form.room_tokens), &mut carried);
+        for (row, char_span) in char_spans.iter_mut().enumerate() {
+            let start = row * form.stride_tokens;
+            let end = (start + form.room_tokens).min(n_carried + n_tokens);
+            let is_carried = start < n_carried;
+            let (ids, spans) = if is_carried { carried.part(start..end) } else { piece.tokens.part(start - n_carried..end - n_carried) };
+            *char_span = if is_carried { byte_span(spans) } else { form.char_span(piece, n_surplus, byte_span(spans)) };
+            let (places, side) = (row * room.width..(row + 1) * room.width, form.format.padding_side);
+            write_ids(&mut room.ids[places.clone()], form.frame, ids, form.format.pad_id, side);
+            if let Some(offsets) = &mut room.offsets {
+                write_offsets(&mut offsets[places], form.frame, spans, if is_carried { 0 } else { n_surplus }, side);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Adds the rows of a document, and gives its coverage (see [`Plan::coverage`](crate::plan::Plan::coverage)). None, and no rows, where
+    /// the document may have less than a row of tokens, or a piece is refused: whoever reads the pieces in order finds the first of those.
+    pub(crate) fn add_rows<T: RowId>(
+        &self,
+        document: &LongDocument<'_>,
+        frame: &Frame,
+        format: &RowFormat,
+        output: &mut Output<'_, T>,
+    ) -> Result<Option<[i64; 4]>, String> {
+        let LongDocument { index, text, pieces } = document;
+        let ChunkConfig { room_tokens, overlap_tokens, .. } = self.config;
+        let form = Form { frame, format, room_tokens, stride_tokens: room_tokens - overlap_tokens };
+        let read = |index: usize, mut piece: ReadPiece| {
+            piece.tokens.clear();
+            self.engine.encode(text, &pieces[index], &mut piece.tokens)?;
+            piece.char_index = CharIndex::within(text, pieces[index].own.clone(), 1);
+            if form.has_offsets() {
+                piece.char_index.to_char_spans(piece.tokens.byte_spans_mut());
+            }
+            Ok::<_, String>(piece)
+        };
+
+        let step = pieces.len().div_ceil(N_SAMPLES);
+        let chosen: Vec<usize> = (0..pieces.len()).step_by(step).collect();
+        let samples = parallel::map(chosen.len(), self.n_threads, |i| read(chosen[i], ReadPiece::default()));
+        let Ok(samples) = samples else { return Ok(None) };
+        let n_in_samples: usize = samples.iter().map(|piece| piece.tokens.len()).sum();
+        if n_in_samples <= room_tokens {
+            return Ok(None);
+        }
+        let n_sample_bytes: usize = chosen.iter().map(|&index| pieces[index].own.len()).sum();
+
+        let mut windows = Windows { room_tokens, stride_tokens: form.stride_tokens, n_pieces_left: pieces.len(), ..Windows::default() };
+        let n_rows = windows.n_of(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS));
+        let joined = form.joined(windows, n_rows, *index, output, |joiner| {
+            chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
+            let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
+            parallel::map(others.len(), self.n_threads, |i| {
+                joiner.add(others[i], read(others[i], joiner.spare())?);
+                Ok::<_, String>(())
+            })
+        });
+        let rest;
+        (windows, rest) = joined?;
+        if !rest.is_empty() {
+            // There are more than were expected, and now it is known how many.
+            let n_rows = windows.n_of(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
+            (windows, _) = form.joined(windows, n_rows, *index, output, |joiner| {
+                rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
+                Ok(vec![])
+            })?;
+        }
+        let [n_tokens, n_rows] = [windows.n_tokens() as i64, windows.n_cut as i64];
+        Ok(Some([n_tokens, n_tokens, n_rows, n_rows]))
+    }
+}
+
+impl Form<'_> {
+    /// Adds rows, up to `n_rows` of them, of the pieces that `add` gives to a joiner; gives the windows after them, and the pieces
+    /// for which there was no place.
+    fn joined<T: RowId>(
+        self,
+        mut windows: Windows,
+        n_rows: usize,
+        document: usize,
+        output: &mut Output<'_, T>,
+        add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
+    ) -> Result<(Windows, Vec<ReadPiece>), String> {
+        let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
+        let target = RowTarget { form: self, windows, room: output.room(n_rows, self.room_tokens), char_spans: &mut char_spans };
+        let joiner = Joiner::new(target, Vec::new());
+        add(&joiner)?;
+        let outcome = joiner.finish();
+        windows = outcome.target.windows;
+        let rest = outcome.rest;
+        for row in first_row..windows.n_cut {
+            output.count(document, &windows.chunk(row, char_spans[row - first_row]));
+        }
+        Ok((windows, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Spare;
+    use crate::engine::Engine;
+    use crate::output::Width;
+    use crate::rows::{RowMemory, Side};
+    use crate::special::FixedToken;
+
+    const PIECE_BYTES: usize = 60_000;
+
+    /// A token for each character but blanks; cut anywhere between characters.
+    struct Characters;
+
+    impl Engine for Characters {
+        fn pieces(&self, text: &str) -> Vec<Piece> {
+            let (mut pieces, mut start) = (Vec::new(), 0);
+            while start < text.len() {
+                let end = text.ceil_char_boundary((start + PIECE_BYTES).min(text.len()));
+                pieces.push(Piece { context_start: start, own: start..end });
+                start = end;
+            }
+            pieces
+        }
+
+        fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
+            for (at, character) in text[piece.own.clone()].char_indices().filter(|&(_, character)| character != ' ') {
+                if character == '!' {
+                    return Err(format!("refused at {}", piece.own.start + at));
+                }
+                let start = (piece.own.start + at) as u32;
+                tokens.push(character as u32, (start, start + character.len_utf8() as u32));
+            }
+            Ok(())
+        }
+
+        fn explain(&self) -> String {
+            "characters".into()
+        }
+    }
+
+    fn reader(n_threads: usize, offsets: Offsets, [room_tokens, overlap_tokens]: [usize; 2]) -> Reader {
+        let config = ChunkConfig { room_tokens, overlap_tokens, boundary: Boundary::Token, tail: Tail::Keep, select: Select::All };
+        Reader { engine: Box::new(Characters), config, offsets, n_threads, spare: Spare::default() }
+    }
+
+    /// Rows that are written early have to be those of a plan, where documents before and after are short.
+    fn assert_rows_of_plan(text: &str, n_threads: usize, offsets: Offsets, lengths: [usize; 2], padding_side: Side) {
+        let reader = reader(n_threads, offsets, lengths);
+        let token = |id| FixedToken { id, type_id: 0 };
+        let frame = Frame { before: vec![token(1)], after: vec![token(2)], content_type_id: 0 };
+        let format = RowFormat { pad_id: 7, padding_side, width: Width::Longest, offsets, n_threads };
+        let (memory, documents) = (RowMemory::default(), ["head", text, "", text, "tail"]);
+        let read = (reader.rows::<i64>(&documents, &frame, &format, &memory), reader.plan(&documents));
+        assert!(read.0.is_ok() && read.1.is_ok());
+        let (Ok((rows, coverage)), Ok(plan)) = read else { return };
+        let mut expected = Output::<i64>::new(&frame, &format, &memory);
+        expected.add(&plan, 0..plan.n_rows(), 0, 0);
+        let expected = expected.finish();
+        let context = format!("{n_threads} threads, {lengths:?}");
+        assert!(rows.width == expected.width && *rows.input_ids == *expected.input_ids, "{context}");
+        assert!(rows.offsets.as_deref() == expected.offsets.as_deref(), "{context}");
+        assert!(rows.char_spans == expected.char_spans && rows.token_spans == expected.token_spans, "{context}");
+        assert!(rows.lengths == expected.lengths && rows.document_index == expected.document_index, "{context}");
+        assert!(rows.fresh_tokens == expected.fresh_tokens && coverage == plan.coverage(0..documents.len()), "{context}");
+    }
+
+    #[test]
+    fn rows_written_early_are_those_of_a_plan() {
+        // The first piece, which alone is a sample here, has more tokens than the others, or fewer, so that there are too few places.
+        let dense = "x".repeat(100_000) + &"é 中   ".repeat(400_000);
+        let sparse = "x   é   ".repeat(20_000) + &"a🎉z".repeat(500_000);
+        for text in [dense, sparse] {
+            for (n_threads, lengths) in [(1, [510, 64]), (2, [510, 64]), (3, [40, 37]), (2, [100_000, 99])] {
+                assert_rows_of_plan(&text, n_threads, Offsets::EachToken, lengths, Side::Right);
+                assert_rows_of_plan(&text, n_threads, Offsets::ChunksOnly, lengths, Side::Left);
+            }
+        }
+    }
+
+    #[test]
+    fn documents_of_few_tokens_and_of_exactly_full_rows_are_cut_alike() {
+        for n_tokens in [0, 1, 509, 510, 511, 510 + 446, 510 + 446 + 1] {
+            let text = "x".repeat(n_tokens) + &" ".repeat(3_000_000);
+            assert_rows_of_plan(&text, 2, Offsets::EachToken, [510, 64], Side::Right);
+            assert_rows_of_plan(&(" ".repeat(3_000_000) + &"x".repeat(n_tokens)), 1, Offsets::ChunksOnly, [510, 64], Side::Right);
+        }
+    }
+
+    #[test]
+    fn the_first_refusal_is_told_whatever_is_read_first() {
+        let text = "x".repeat(2_000_000) + "!" + &"x".repeat(1_000_000) + "!";
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        for n_threads in [1, 2] {
+            let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads };
+            let read = reader(n_threads, Offsets::EachToken, [510, 64]).rows::<i64>(&["a", &text], &frame, &format, &RowMemory::default());
+            assert!(matches!(read, Err(error) if error.to_string().contains("refused at 2000000")));
+        }
+    }
+}
