@@ -87,6 +87,12 @@ def test_a_lone_surrogate_is_a_document_error_that_names_the_document(text: str)
         chunker()(text)
 
 
+def test_a_lone_surrogate_far_into_a_long_text_is_told_with_its_place() -> None:
+    with pytest.raises(DocumentError, match="position 50000") as caught:
+        chunker()(["fox", "é" * 50_000 + "\ud800" + "x" * 50_000])
+    assert caught.value.document_index == 1
+
+
 @pytest.mark.parametrize("raw", [b"\xff", b"fox \xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"], ids=repr)
 def test_invalid_utf8_is_a_document_error_that_names_the_document(raw: bytes) -> None:
     with pytest.raises(DocumentError, match="UTF-8") as caught:

@@ -46,6 +46,31 @@ def test_a_document_that_is_joined_several_times_is_independent_of_threads() -> 
         np.testing.assert_array_equal(getattr(two, array), getattr(one, array))
 
 
+@pytest.mark.parametrize("name", ["bert_like", "roberta_like", "t5_like"])
+@pytest.mark.parametrize("overlap_tokens", [0, 64, 500])
+def test_rows_of_a_long_document_are_those_of_its_plan(name: str, overlap_tokens: int) -> None:
+    texts = ["head", " ".join(TEXTS) * 20_000, "", "tail"]
+    for threads in (1, 2):
+        options: dict[str, Any] = {"max_tokens": 512, "overlap_tokens": overlap_tokens, "offsets": threads == 1, "threads": threads}
+        chunker = Chunker(built(name), **options)
+        batch = chunker(texts)
+        planned = chunker.plan(texts).batch(0, len(batch))
+        for array in ("input_ids", "lengths", "document_index", "offsets", "char_spans", "token_spans", "fresh_tokens"):
+            np.testing.assert_array_equal(getattr(batch, array), getattr(planned, array))
+        assert list(batch.coverage) == list(planned.coverage)
+
+
+@pytest.mark.parametrize("character", ["\u00e9", "\u2019", "\u4e2d", "\U0001f600"])
+def test_a_long_text_is_the_same_as_its_bytes(character: str) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    text = "plain words " * 3_000 + character * 9_000 + "more of them, " * 1_000 + character
+    chunker = Chunker(built("roberta_like"), **LENGTHS)
+    expected = contents(chunker([text.encode(), "short"]))
+    assert contents(chunker([text, "short"])) == contents(chunker([Text(text), "short"])) == expected
+
+
 @given(lengths=sts.lengths(), texts=sts.documents, tail=sts.tails, boundary=sts.boundaries)
 def test_result_is_independent_of_batch_mates(lengths: sts.Lengths, texts: list[str], tail: str, boundary: str) -> None:
     chunker = Chunker(lengths.tokenizer, tail=tail, boundary=boundary, padding="max_tokens", offsets=True, **lengths.options)
