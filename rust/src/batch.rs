@@ -102,8 +102,11 @@ impl Reader {
         let (mut n_rows, mut n_read) = (0, 0);
         for group in runs(documents, group_bytes) {
             if let Some(document) = self.long_document(documents, &group, group_bytes)
-                && let Some(counts) =
-                    self.add_rows(&document, frame, format, &mut output).map_err(|message| Error::document(group.start, message))?
+                && let Some(counts) = self
+                    .add_rows(&document, frame, format, &mut output, |n_more| {
+                        expected(n_rows + n_more, n_read + document.text.len(), n_bytes, SPARE_ROWS) + 8
+                    })
+                    .map_err(|message| Error::document(group.start, message))?
             {
                 coverage.push(counts);
                 n_rows += counts[3] as usize;

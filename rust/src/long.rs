@@ -19,6 +19,10 @@ const N_SAMPLES: usize = if cfg!(test) { 1 } else { 16 };
 /// Rows that there is room for, beside those that the samples speak for, in parts of these. Room that is not used is never touched.
 const SPARE_ROWS: f64 = if cfg!(test) { 0.0 } else { 0.1 };
 
+/// Rows that the samples speak for are asked for up to so many bytes of ids for a byte of text. Where chunks overlap that much, or the samples are
+/// no fair ones, rows beyond wait until it is known how many there are.
+const MOST_BYTES_AHEAD: usize = 16;
+
 /// A long document, cut.
 pub struct LongDocument<'t> {
     /// Its place in the call.
@@ -187,12 +191,14 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
 impl Reader {
     /// Adds the rows of a document, and gives its coverage (see [`Plan::coverage`](crate::plan::Plan::coverage)). None, and no rows, where
     /// the document may have less than a row of tokens, or a piece is refused: whoever reads the pieces in order finds the first of those.
+    /// `n_expected` guesses at the rows of all documents, from the number of this one's.
     pub(crate) fn add_rows<T: RowId>(
         &self,
         document: &LongDocument<'_>,
         frame: &Frame,
         format: &RowFormat,
         output: &mut Output<'_, T>,
+        n_expected: impl Fn(usize) -> usize,
     ) -> Result<Option<[i64; 4]>, String> {
         let LongDocument { index, text, pieces } = document;
         let ChunkConfig { room_tokens, overlap_tokens, .. } = self.config;
@@ -218,8 +224,10 @@ impl Reader {
         let n_sample_bytes: usize = chosen.iter().map(|&index| pieces[index].own.len()).sum();
 
         let mut windows = Windows { room_tokens, stride_tokens: form.stride_tokens, n_pieces_left: pieces.len(), ..Windows::default() };
-        let n_rows = windows.n_of(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS));
-        let joined = form.joined(windows, n_rows, *index, output, |joiner| {
+        let row_bytes = (frame.n_tokens() + room_tokens) * size_of::<T>();
+        let n_most = 1 + text.len() * MOST_BYTES_AHEAD / row_bytes;
+        let n_rows = windows.n_of(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS)).min(n_most);
+        let joined = form.joined(windows, [n_rows, n_expected(n_rows)], *index, output, |joiner| {
             chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
             let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
             parallel::map(others.len(), self.n_threads, |i| {
@@ -232,7 +240,7 @@ impl Reader {
         if !rest.is_empty() {
             // There are more than were expected, and now it is known how many.
             let n_rows = windows.n_of(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
-            (windows, _) = form.joined(windows, n_rows, *index, output, |joiner| {
+            (windows, _) = form.joined(windows, [n_rows, n_expected(n_rows)], *index, output, |joiner| {
                 rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
                 Ok(vec![])
             })?;
@@ -243,18 +251,19 @@ impl Reader {
 }
 
 impl Form<'_> {
-    /// Adds rows, up to `n_rows` of them, of the pieces that `add` gives to a joiner; gives the windows after them, and the pieces
+    /// Adds rows, up to `n_rows` of them where there may be `n_expected` in the end, of the pieces that `add` gives to a joiner; gives the windows after them, and the pieces
     /// for which there was no place.
     fn joined<T: RowId>(
         self,
         mut windows: Windows,
-        n_rows: usize,
+        [n_rows, n_expected]: [usize; 2],
         document: usize,
         output: &mut Output<'_, T>,
         add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
     ) -> Result<(Windows, Vec<ReadPiece>), String> {
         let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
-        let target = RowTarget { form: self, windows, room: output.room(n_rows, self.room_tokens), char_spans: &mut char_spans };
+        let target =
+            RowTarget { form: self, windows, room: output.room(n_rows, self.room_tokens, n_expected), char_spans: &mut char_spans };
         let joiner = Joiner::new(target, Vec::new());
         add(&joiner)?;
         let outcome = joiner.finish();

@@ -123,9 +123,10 @@ impl<'f, T: RowId> Output<'f, T> {
     }
 
     /// Places for `n_rows` rows more, the longest with `n_tokens` tokens of its document. They are to be written first, and then counted.
-    pub fn room(&mut self, n_rows: usize, n_tokens: usize) -> RowRoom<'_, T> {
+    /// `n_expected` as for [`Output::add`].
+    pub fn room(&mut self, n_rows: usize, n_tokens: usize, n_expected: usize) -> RowRoom<'_, T> {
         let n_before = self.rows.lengths.len();
-        self.make_room(n_before, n_before + n_rows, self.frame.n_tokens() + n_tokens, 0);
+        self.make_room(n_before, n_before + n_rows, self.frame.n_tokens() + n_tokens, n_expected);
         let width = self.rows.width;
         let places = n_before * width..(n_before + n_rows) * width;
         let offsets = self.rows.offsets.as_mut().map(|offsets| &mut offsets[places.clone()]);

@@ -1,5 +1,8 @@
 //! Borrows text from Python objects and Arrow buffers.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use numpy::PyReadonlyArray1;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -34,18 +37,18 @@ pub enum Texts<'py> {
 pub enum Text {
     /// A `str`'s own UTF-8: for ASCII its very characters.
     Str(PyBackedStr),
-    /// The UTF-8 of a long `str` that is not ASCII.
-    Copied(String),
+    /// The UTF-8 of a long `str` that is not ASCII; shared where a list has it several times.
+    Copied(Arc<String>),
     /// To be checked.
     Bytes(PyBackedBytes),
 }
 
 impl Text {
     /// Takes a reference to the object's own UTF-8.
-    pub fn new(index: usize, object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn new(index: usize, object: &Bound<'_, PyAny>, copies: &mut Copies) -> PyResult<Self> {
         let py = object.py();
         if let Ok(string) = object.cast_exact::<PyString>()
-            && let Some(text) = copied(string)?
+            && let Some(text) = copies.of(string)?
         {
             return Ok(Self::Copied(text));
         }
@@ -66,6 +69,22 @@ impl Text {
             Self::Copied(text) => within_limit(index, text),
             Self::Bytes(bytes) => from_bytes(index, bytes),
         }
+    }
+}
+
+/// The copies of a call, by the addresses of the objects, which the call keeps alive.
+#[derive(Default)]
+struct Copies(HashMap<usize, Arc<String>>);
+
+impl Copies {
+    fn of(&mut self, string: &Bound<'_, PyString>) -> PyResult<Option<Arc<String>>> {
+        let address = string.as_ptr() as usize;
+        if let Some(text) = self.0.get(&address) {
+            return Ok(Some(Arc::clone(text)));
+        }
+        let text = copied(string)?.map(Arc::new);
+        self.0.extend(text.iter().map(|text| (address, Arc::clone(text))));
+        Ok(text)
     }
 }
 
@@ -106,7 +125,7 @@ fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
 
 /// Objects of every run, in order; runs of Arrow give none.
 pub fn hold(runs: &[Texts<'_>], first_document: usize) -> PyResult<Vec<Vec<Text>>> {
-    let mut first = first_document;
+    let (mut first, mut copies) = (first_document, Copies::default());
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
         let Texts::Objects(objects) = run else {
@@ -114,7 +133,7 @@ pub fn hold(runs: &[Texts<'_>], first_document: usize) -> PyResult<Vec<Vec<Text>
             first += run.n_documents();
             continue;
         };
-        held.push(objects.iter().enumerate().map(|(i, object)| Text::new(first + i, object)).collect::<PyResult<_>>()?);
+        held.push(objects.iter().enumerate().map(|(i, object)| Text::new(first + i, object, &mut copies)).collect::<PyResult<_>>()?);
         first += objects.len();
     }
     Ok(held)
