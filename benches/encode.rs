@@ -55,7 +55,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 fn rows(reader: &Reader, documents: &[&str], memory: &RowMemory) -> Result<usize, String> {
     let token = |id| FixedToken { id, type_id: 0 };
     let frame = Frame { before: vec![token(1)], after: vec![token(2)], content_type_id: 0 };
-    let format = RowFormat { pad_id: 0, padding_side: Side::Right, width: Width::Longest, offsets: reader.offsets, n_threads: 1 };
+    let format =
+        RowFormat { pad_id: 0, padding_side: Side::Right, width: Width::Longest, max_tokens: 512, offsets: reader.offsets, n_threads: 1 };
     let (rows, _) = reader.rows::<i64>(documents, &frame, &format, memory).map_err(|error| error.to_string())?;
     Ok(rows.lengths.len())
 }

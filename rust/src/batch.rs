@@ -9,7 +9,7 @@ use crate::config::ChunkConfig;
 use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, TOKEN_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
 use crate::join::{Columns, Joined, Joiner};
-use crate::long::{LongDocument, is_cut_by_count};
+use crate::long::is_cut_by_count;
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
@@ -101,19 +101,23 @@ impl Reader {
         let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
         let (mut n_rows, mut n_read) = (0, 0);
         for group in runs(documents, group_bytes) {
-            if let Some(document) = self.long_document(documents, &group, group_bytes)
-                && let Some(counts) = self
-                    .add_rows(&document, frame, format, &mut output, |n_more| {
-                        expected(n_rows + n_more, n_read + document.text.len(), n_bytes, SPARE_ROWS) + 8
-                    })
-                    .map_err(|message| Error::document(group.start, message))?
-            {
-                coverage.push(counts);
-                n_rows += counts[3] as usize;
-                n_read += document.text.len();
-                continue;
+            let (index, text) = (group.start, documents[group.start]);
+            let pieces = if text.len() > group_bytes { self.engine.pieces(text) } else { vec![] };
+            if pieces.len() > self.n_threads && is_cut_by_count(&self.config) {
+                let n_expected = |n_more| expected(n_rows + n_more, n_read + text.len(), n_bytes, SPARE_ROWS) + 8;
+                let added = self.add_rows((index, text), &pieces, frame, format, &mut output, n_expected);
+                if let Some(counts) = added.map_err(|message| Error::document(index, message))? {
+                    coverage.push(counts);
+                    n_rows += counts[3] as usize;
+                    n_read += text.len();
+                    continue;
+                }
             }
-            let plan = self.plan_from(&documents[group.clone()], group.start)?;
+            let plan = if pieces.is_empty() {
+                self.plan_from(&documents[group.clone()], index)?
+            } else {
+                Plan::new(vec![self.part(documents, &group, 0, &pieces)?])
+            };
             n_rows += plan.n_rows();
             n_read += documents[group.clone()].iter().map(|text| text.len()).sum::<usize>();
             output.add(&plan, 0..plan.n_rows(), group.start, expected(n_rows, n_read, n_bytes, SPARE_ROWS) + 8);
@@ -121,14 +125,6 @@ impl Reader {
             self.spare.give(plan.into_parts());
         }
         Ok((output.finish(), coverage))
-    }
-
-    /// The document of a group that is too long for one, if its rows can be written as its pieces are read.
-    fn long_document<'d>(&self, documents: &[&'d str], group: &Range<usize>, group_bytes: usize) -> Option<LongDocument<'d>> {
-        let text = documents[group.start];
-        let is_long = text.len() > group_bytes && is_cut_by_count(&self.config);
-        let pieces = is_long.then(|| self.engine.pieces(text)).filter(|pieces| pieces.len() > self.n_threads)?;
-        Some(LongDocument { index: group.start, text, pieces })
     }
 
     fn plan_from(&self, documents: &[&str], first_document: usize) -> Result<Plan> {
@@ -151,7 +147,7 @@ impl Reader {
         is_long.then(|| self.engine.pieces(text)).filter(|pieces| pieces.len() > self.n_threads)
     }
 
-    /// Reads a run of documents on this thread, or one document in pieces on all threads.
+    /// Reads a run of documents on this thread, or one document, of which there are pieces, on all threads.
     fn part(&self, documents: &[&str], run: &Range<usize>, first_document: usize, pieces: &[Piece]) -> Result<Part> {
         let mut part = self.spare.take();
         for index in run.clone() {
@@ -164,8 +160,10 @@ impl Reader {
         let start = part.tokens.len();
         if pieces.is_empty() {
             encode_into(self.engine.as_ref(), text, &mut part.tokens)?;
-        } else {
+        } else if pieces.len() > self.n_threads && self.n_threads > 1 {
             self.encode_together(text, pieces, &mut part.tokens)?;
+        } else {
+            pieces.iter().try_for_each(|piece| self.engine.encode(text, piece, &mut part.tokens))?;
         }
         let n_tokens = part.tokens.len() - start;
         let (ids, byte_spans) = part.tokens.part(start..start + n_tokens);
@@ -230,7 +228,7 @@ impl std::fmt::Debug for Reader {
 }
 
 /// How many there will be of `n_bytes`, where the first `n_read` of them gave so many: as many a byte, and some more.
-pub fn expected(n_so_far: usize, n_read: usize, n_bytes: usize, spare: f64) -> usize {
+pub(crate) fn expected(n_so_far: usize, n_read: usize, n_bytes: usize, spare: f64) -> usize {
     (n_so_far as f64 * n_bytes as f64 / n_read.max(1) as f64 * (1.0 + spare)) as usize
 }
 
@@ -248,7 +246,7 @@ fn runs<'d>(documents: &'d [&'d str], n_bytes: usize) -> impl Iterator<Item = Ra
 }
 
 /// From the first token's start to the last one's end; `(0, 0)` for no tokens.
-pub fn byte_span(spans: &[(u32, u32)]) -> (u32, u32) {
+pub(crate) fn byte_span(spans: &[(u32, u32)]) -> (u32, u32) {
     match spans {
         [] => (0, 0),
         [(start, _), ..] => (*start, spans.iter().map(|&(_, end)| end).fold(*start, u32::max)),

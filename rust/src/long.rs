@@ -19,19 +19,9 @@ const N_SAMPLES: usize = if cfg!(test) { 1 } else { 16 };
 /// Rows that there is room for, beside those that the samples speak for, in parts of these. Room that is not used is never touched.
 const SPARE_ROWS: f64 = if cfg!(test) { 0.0 } else { 0.1 };
 
-/// Rows that the samples speak for are asked for up to so many bytes of ids for a byte of text. Where chunks overlap that much, or the samples are
-/// no fair ones, rows beyond wait until it is known how many there are.
+/// Rows that the samples speak for are asked for up to so many bytes of ids for a byte of text. Where chunks overlap that much, or the
+/// samples are no fair ones, rows beyond wait until it is known how many there are.
 const MOST_BYTES_AHEAD: usize = 16;
-
-/// A long document, cut.
-pub struct LongDocument<'t> {
-    /// Its place in the call.
-    pub index: usize,
-    /// What it says.
-    pub text: &'t str,
-    /// What can be read on its own.
-    pub pieces: Vec<Piece>,
-}
 
 /// Are chunks cut by counting tokens alone, so that those that come later have no say?
 pub fn is_cut_by_count(config: &ChunkConfig) -> bool {
@@ -41,9 +31,6 @@ pub fn is_cut_by_count(config: &ChunkConfig) -> bool {
 /// The windows of [`plan_chunks`](crate::chunk::plan_chunks), of the tokens of one piece after the other.
 #[derive(Debug, Default)]
 struct Windows {
-    room_tokens: usize,
-    /// From a window's start to the next one's.
-    stride_tokens: usize,
     n_pieces_left: usize,
     /// Windows that are filled.
     n_cut: usize,
@@ -55,30 +42,20 @@ struct Windows {
 }
 
 impl Windows {
-    /// So many of `n_tokens` tokens are followed by more.
-    fn n_followed(&self, n_tokens: usize) -> usize {
-        n_tokens.saturating_sub(self.room_tokens).div_ceil(self.stride_tokens)
-    }
-
-    /// So many windows have `n_tokens` tokens.
-    fn n_of(&self, n_tokens: usize) -> usize {
-        self.n_followed(n_tokens) + 1
-    }
-
     /// How many the next piece fills: those that more tokens follow, and after the last piece the last one.
-    fn n_filled(&self, n_tokens: usize) -> usize {
-        self.n_followed(self.carried.len() + n_tokens) + usize::from(self.n_pieces_left == 1)
+    fn n_filled(&self, n_tokens: usize, form: &Form<'_>) -> usize {
+        form.n_followed(self.carried.len() + n_tokens) + usize::from(self.n_pieces_left == 1)
     }
 
     /// Takes a piece in, and gives the tokens that were carried to it.
     fn advance(&mut self, piece: &ReadPiece, form: &Form<'_>) -> Tokens {
         let (n_carried, n_tokens) = (self.carried.len(), piece.tokens.len());
-        let n_passed = self.n_followed(n_carried + n_tokens) * self.stride_tokens;
+        let n_passed = form.n_followed(n_carried + n_tokens) * form.stride_tokens;
         let mut carried = Tokens::default();
         let (ids, spans) = self.carried.part(n_passed.min(n_carried)..n_carried);
         carried.extend_shifted(ids, spans, 0);
         form.append(piece, self.n_surplus, n_passed.saturating_sub(n_carried)..n_tokens, &mut carried);
-        self.n_cut += self.n_filled(n_tokens);
+        self.n_cut += self.n_filled(n_tokens, form);
         self.n_pieces_left -= 1;
         self.n_before += n_passed;
         self.n_surplus += piece.char_index.n_surplus_bytes();
@@ -91,10 +68,10 @@ impl Windows {
     }
 
     /// One that was filled.
-    fn chunk(&self, window: usize, char_span: (u32, u32)) -> Chunk {
-        let start = window * self.stride_tokens;
-        let end = (start + self.room_tokens).min(self.n_tokens());
-        let n_read = if window == 0 { 0 } else { start + self.room_tokens - self.stride_tokens };
+    fn chunk(&self, window: usize, char_span: (u32, u32), form: &Form<'_>) -> Chunk {
+        let start = window * form.stride_tokens;
+        let end = (start + form.room_tokens).min(self.n_tokens());
+        let n_read = if window == 0 { 0 } else { start + form.room_tokens - form.stride_tokens };
         Chunk { tokens: start..end, char_span, n_fresh: end - n_read }
     }
 }
@@ -113,10 +90,27 @@ struct Form<'f> {
     frame: &'f Frame,
     format: &'f RowFormat,
     room_tokens: usize,
+    /// From a window's start to the next one's.
     stride_tokens: usize,
 }
 
 impl Form<'_> {
+    /// So many windows of `n_tokens` tokens are followed by more.
+    fn n_followed(&self, n_tokens: usize) -> usize {
+        n_tokens.saturating_sub(self.room_tokens).div_ceil(self.stride_tokens)
+    }
+
+    /// So many windows `n_tokens` tokens have.
+    fn n_windows(&self, n_tokens: usize) -> usize {
+        self.n_followed(n_tokens) + 1
+    }
+
+    /// Rows that are asked for ahead where a text of `n_bytes` is expected to have `n_tokens` tokens.
+    fn n_rows_ahead<T>(&self, n_tokens: usize, n_bytes: usize) -> usize {
+        let row_bytes = (self.frame.n_tokens() + self.room_tokens) * size_of::<T>();
+        self.n_windows(n_tokens).min(1 + n_bytes * MOST_BYTES_AHEAD / row_bytes)
+    }
+
     fn has_offsets(&self) -> bool {
         self.format.offsets == Offsets::EachToken
     }
@@ -158,7 +152,7 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
     type Place = RowPlace<'o, T>;
 
     fn next_place(&mut self, piece: &ReadPiece) -> Option<Self::Place> {
-        let n_rows = self.windows.n_filled(piece.tokens.len());
+        let n_rows = self.windows.n_filled(piece.tokens.len(), &self.form);
         let (width, n_elements) = (self.room.width, n_rows * self.room.width);
         let char_spans = self.char_spans.split_off_mut(..n_rows)?;
         let ids = self.room.ids.split_off_mut(..n_elements)?;
@@ -194,13 +188,13 @@ impl Reader {
     /// `n_expected` guesses at the rows of all documents, from the number of this one's.
     pub(crate) fn add_rows<T: RowId>(
         &self,
-        document: &LongDocument<'_>,
+        (index, text): (usize, &str),
+        pieces: &[Piece],
         frame: &Frame,
         format: &RowFormat,
         output: &mut Output<'_, T>,
         n_expected: impl Fn(usize) -> usize,
     ) -> Result<Option<[i64; 4]>, String> {
-        let LongDocument { index, text, pieces } = document;
         let ChunkConfig { room_tokens, overlap_tokens, .. } = self.config;
         let form = Form { frame, format, room_tokens, stride_tokens: room_tokens - overlap_tokens };
         let read = |index: usize, mut piece: ReadPiece| {
@@ -223,11 +217,9 @@ impl Reader {
         }
         let n_sample_bytes: usize = chosen.iter().map(|&index| pieces[index].own.len()).sum();
 
-        let mut windows = Windows { room_tokens, stride_tokens: form.stride_tokens, n_pieces_left: pieces.len(), ..Windows::default() };
-        let row_bytes = (frame.n_tokens() + room_tokens) * size_of::<T>();
-        let n_most = 1 + text.len() * MOST_BYTES_AHEAD / row_bytes;
-        let n_rows = windows.n_of(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS)).min(n_most);
-        let joined = form.joined(windows, [n_rows, n_expected(n_rows)], *index, output, |joiner| {
+        let mut windows = Windows { n_pieces_left: pieces.len(), ..Windows::default() };
+        let n_rows = form.n_rows_ahead::<T>(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS), text.len());
+        let joined = form.joined(windows, [n_rows, n_expected(n_rows)], index, output, |joiner| {
             chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
             let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
             parallel::map(others.len(), self.n_threads, |i| {
@@ -239,8 +231,8 @@ impl Reader {
         (windows, rest) = joined?;
         if !rest.is_empty() {
             // There are more than were expected, and now it is known how many.
-            let n_rows = windows.n_of(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
-            (windows, _) = form.joined(windows, [n_rows, n_expected(n_rows)], *index, output, |joiner| {
+            let n_rows = form.n_windows(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
+            (windows, _) = form.joined(windows, [n_rows, n_expected(n_rows)], index, output, |joiner| {
                 rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
                 Ok(vec![])
             })?;
@@ -251,8 +243,8 @@ impl Reader {
 }
 
 impl Form<'_> {
-    /// Adds rows, up to `n_rows` of them where there may be `n_expected` in the end, of the pieces that `add` gives to a joiner; gives the windows after them, and the pieces
-    /// for which there was no place.
+    /// Adds rows, up to `n_rows` of them where all documents may have `n_expected` in the end, of the pieces that `add` gives to a joiner.
+    /// Gives the windows after them, and the pieces for which there was no place.
     fn joined<T: RowId>(
         self,
         mut windows: Windows,
@@ -270,7 +262,7 @@ impl Form<'_> {
         windows = outcome.target.windows;
         let rest = outcome.rest;
         for row in first_row..windows.n_cut {
-            output.count(document, &windows.chunk(row, char_spans[row - first_row]));
+            output.count(document, &windows.chunk(row, char_spans[row - first_row], &self));
         }
         Ok((windows, rest))
     }
@@ -322,12 +314,16 @@ mod tests {
         Reader { engine: Box::new(Characters), config, offsets, n_threads, spare: Spare::default() }
     }
 
+    fn format(offsets: Offsets, padding_side: Side, n_threads: usize) -> RowFormat {
+        RowFormat { pad_id: 7, padding_side, width: Width::Longest, max_tokens: 512, offsets, n_threads }
+    }
+
     /// Rows that are written early have to be those of a plan, where documents before and after are short.
     fn assert_rows_of_plan(text: &str, n_threads: usize, offsets: Offsets, lengths: [usize; 2], padding_side: Side) {
         let reader = reader(n_threads, offsets, lengths);
         let token = |id| FixedToken { id, type_id: 0 };
         let frame = Frame { before: vec![token(1)], after: vec![token(2)], content_type_id: 0 };
-        let format = RowFormat { pad_id: 7, padding_side, width: Width::Longest, offsets, n_threads };
+        let format = RowFormat { max_tokens: frame.n_tokens() + lengths[0], ..format(offsets, padding_side, n_threads) };
         let (memory, documents) = (RowMemory::default(), ["head", text, "", text, "tail"]);
         let read = (reader.rows::<i64>(&documents, &frame, &format, &memory), reader.plan(&documents));
         assert!(read.0.is_ok() && read.1.is_ok());
@@ -357,6 +353,18 @@ mod tests {
     }
 
     #[test]
+    fn unfair_samples_and_wide_overlaps_ask_for_no_more_than_the_text_is_worth() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let format = format(Offsets::EachToken, Side::Right, 1);
+        let ahead = |overlap_tokens: usize, n_tokens: usize| {
+            let form = Form { frame: &frame, format: &format, room_tokens: 500, stride_tokens: 500 - overlap_tokens };
+            form.n_rows_ahead::<i64>(n_tokens, 100_000_000)
+        };
+        assert_eq!(ahead(0, 25_000_000), 50_000);
+        assert_eq!(ahead(499, 100_000_000), 400_001);
+    }
+
+    #[test]
     fn documents_of_few_tokens_and_of_exactly_full_rows_are_cut_alike() {
         for n_tokens in [0, 1, 509, 510, 511, 510 + 446, 510 + 446 + 1] {
             let text = "x".repeat(n_tokens) + &" ".repeat(3_000_000);
@@ -370,7 +378,7 @@ mod tests {
         let text = "x".repeat(2_000_000) + "!" + &"x".repeat(1_000_000) + "!";
         let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
         for n_threads in [1, 2] {
-            let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads };
+            let format = format(Offsets::EachToken, Side::Right, n_threads);
             let read = reader(n_threads, Offsets::EachToken, [510, 64]).rows::<i64>(&["a", &text], &frame, &format, &RowMemory::default());
             assert!(matches!(read, Err(error) if error.to_string().contains("refused at 2000000")));
         }

@@ -31,8 +31,8 @@ pub enum Offsets {
 pub enum Width {
     /// As the longest row written together.
     Longest,
-    /// Always this many tokens.
-    Exactly(usize),
+    /// As any row may be.
+    Full,
 }
 
 /// The form of rows.
@@ -44,6 +44,8 @@ pub struct RowFormat {
     pub padding_side: Side,
     /// To this width.
     pub width: Width,
+    /// No row has more tokens, special ones included.
+    pub max_tokens: usize,
     /// With these spans.
     pub offsets: Offsets,
     /// Threads to write with.
@@ -97,7 +99,7 @@ impl<'f, T: RowId> Output<'f, T> {
     /// No rows yet.
     pub fn new(frame: &'f Frame, format: &'f RowFormat, memory: &'f RowMemory) -> Self {
         let rows = Rows {
-            width: if let Width::Exactly(width) = format.width { width } else { 0 },
+            width: if format.width == Width::Full { format.max_tokens } else { 0 },
             input_ids: T::pool(memory).lend(0),
             lengths: Vec::new(),
             document_index: Vec::new(),
@@ -154,14 +156,15 @@ impl<'f, T: RowId> Output<'f, T> {
         self.rows
     }
 
-    /// Room for `n_rows` rows, in the width of the longest. Where rows get longer than those before, by half more than they need: all rows are
-    /// copied then, and some documents are each longer than the one before.
+    /// Room for `n_rows` rows, in the width of the longest. Where rows get longer than those before, by half more than they need, but no more
+    /// than any row may: all rows are copied then, and some documents are each longer than the one before.
     fn make_room(&mut self, n_before: usize, n_rows: usize, longest: usize, n_expected: usize) {
         self.longest = self.longest.max(longest);
         let width = self.rows.width;
         let wanted = match self.format.width {
-            Width::Longest if self.longest > width => self.longest + if n_before > 0 { self.longest / 2 } else { 0 },
-            _ => width,
+            Width::Longest if self.longest > width && n_before > 0 => (self.longest + self.longest / 2).min(self.format.max_tokens),
+            Width::Longest => self.longest.max(width),
+            Width::Full => width,
         };
         let n_places = self.rows.input_ids.len().checked_div(width).unwrap_or(0);
         if n_rows > n_places {
@@ -258,7 +261,14 @@ mod tests {
     #[test]
     fn rows_of_nothing_are_padding_once_others_are_wider() {
         let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-        let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads: 1 };
+        let format = RowFormat {
+            pad_id: 7,
+            padding_side: Side::Right,
+            width: Width::Longest,
+            max_tokens: 4096,
+            offsets: Offsets::EachToken,
+            n_threads: 1,
+        };
         let memory = RowMemory::default();
         let mut output = Output::<i64>::new(&frame, &format, &memory);
         output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
@@ -269,12 +279,20 @@ mod tests {
     #[test]
     fn a_wrong_guess_from_short_rows_asks_for_no_more_memory_when_rows_get_long() {
         let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-        let format = RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, offsets: Offsets::EachToken, n_threads: 1 };
+        let format = RowFormat {
+            pad_id: 7,
+            padding_side: Side::Right,
+            width: Width::Longest,
+            max_tokens: 4096,
+            offsets: Offsets::EachToken,
+            n_threads: 1,
+        };
         let memory = RowMemory::default();
         let mut output = Output::<i64>::new(&frame, &format, &memory);
         output.add(&plan(&[1]), 0..1, 0, usize::MAX);
         output.add(&plan(&[4096]), 0..1, 1, usize::MAX);
         assert!(output.rows.input_ids.len() * size_of::<i64>() <= MOST_AHEAD_BYTES);
+        assert_eq!(output.rows.width, 4096, "no row may be longer, so these need not be copied once more");
         assert_eq!(output.finish().input_ids.len(), 2 * 4096);
     }
 
@@ -285,9 +303,9 @@ mod tests {
         let lengths = [3, 0, 5, 4, 9, 2, 30, 31, 1];
         let memory = RowMemory::default();
         for padding_side in [Side::Left, Side::Right] {
-            for width in [Width::Longest, Width::Exactly(40)] {
+            for width in [Width::Longest, Width::Full] {
                 for n_expected in [0, 5, usize::MAX] {
-                    let format = RowFormat { pad_id: 7, padding_side, width, offsets: Offsets::EachToken, n_threads: 2 };
+                    let format = RowFormat { pad_id: 7, padding_side, width, max_tokens: 40, offsets: Offsets::EachToken, n_threads: 2 };
                     let mut whole = Output::<i64>::new(&frame, &format, &memory);
                     whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);
                     let mut parts = Output::<i64>::new(&frame, &format, &memory);

@@ -117,7 +117,14 @@ impl Chunker {
         let frame = Frame::new(post_processor.as_ref(), &companion)?;
         let config = config(options, frame.n_tokens())?;
         let (offsets, n_threads) = (offsets(options), options.threads);
-        let format = RowFormat { pad_id: options.pad_id, padding_side: side(options)?, width: width(options)?, offsets, n_threads };
+        let format = RowFormat {
+            pad_id: options.pad_id,
+            padding_side: side(options)?,
+            width: width(options)?,
+            max_tokens: options.max_tokens,
+            offsets,
+            n_threads,
+        };
         Ok(Self {
             room_tokens: config.room_tokens,
             has_token_type_ids: has_token_type_ids(post_processor.as_ref())?,
@@ -191,7 +198,7 @@ fn side(options: &Options) -> Result<Side> {
 }
 
 fn width(options: &Options) -> Result<Width> {
-    by_name("padding", &options.padding, &[("longest", Width::Longest), ("max_tokens", Width::Exactly(options.max_tokens))])
+    by_name("padding", &options.padding, &[("longest", Width::Longest), ("max_tokens", Width::Full)])
 }
 
 fn offsets(options: &Options) -> Offsets {

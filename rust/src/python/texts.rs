@@ -1,4 +1,4 @@
-//! Borrows text from Python objects and Arrow buffers.
+//! Borrows text from Python objects and Arrow buffers; copies a long `str` that Python would have to write down in UTF-8.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub enum Text {
 }
 
 impl Text {
-    /// Takes a reference to the object's own UTF-8.
+    /// Takes a reference to the object's own UTF-8, or a copy that may be among those already made.
     fn new(index: usize, object: &Bound<'_, PyAny>, copies: &mut Copies) -> PyResult<Self> {
         let py = object.py();
         if let Ok(string) = object.cast_exact::<PyString>()
