@@ -2,6 +2,7 @@
 
 mod added;
 mod aligned;
+mod at_rest;
 mod bytebpe;
 mod cache;
 mod charbpe;

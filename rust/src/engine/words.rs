@@ -3,9 +3,8 @@
 //! A [`WordModel`] says where words begin and end and what the tokens of one word are. Everything else is here: added tokens, the cache of
 //! words already read, spans, and parts of long texts. A word is whatever the model can tokenize from its own bytes alone.
 
-use std::sync::Mutex;
-
 use super::added::{AddedTokens, Section};
+use super::at_rest::AtRest;
 use super::cache::{Key, Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
 use super::tokens::TOKEN_BYTES;
@@ -108,8 +107,8 @@ pub trait WordModel: Send + Sync {
 pub struct WordEngine<M> {
     model: M,
     added: AddedTokens,
-    /// Readers that are at rest: what they have in their caches serves the next call.
-    at_rest: Mutex<Vec<Reader>>,
+    /// What they have in their caches serves the next call.
+    at_rest: AtRest<Reader>,
 }
 
 /// What a thread needs to read: kept for the next call.
@@ -123,18 +122,7 @@ struct Reader {
 impl<M: WordModel> WordEngine<M> {
     /// An engine that finds these added tokens in texts and reads the rest by this model.
     pub fn new(model: M, added: AddedTokens) -> Self {
-        Self { model, added, at_rest: Mutex::new(Vec::new()) }
-    }
-
-    /// A reader at rest, or a new one. Never waits: after a fork the lock may be held by a thread that is no more.
-    fn reader(&self) -> Reader {
-        self.at_rest.try_lock().ok().and_then(|mut readers| readers.pop()).unwrap_or_default()
-    }
-
-    fn rest(&self, reader: Reader) {
-        if let Ok(mut readers) = self.at_rest.try_lock() {
-            readers.push(reader);
-        }
+        Self { model, added, at_rest: AtRest::default() }
     }
 
     /// The cut at or after `from` in a stretch of `text`, if there is one before its end.
@@ -161,7 +149,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
 
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
         let own = &text[piece.own.clone()];
-        let mut reader = self.reader();
+        let mut reader = self.at_rest.take();
         let mut before = if piece.own.start == 0 { Edge::Document } else { Edge::Cut };
         for section in self.added.sections(own) {
             match section {
@@ -180,7 +168,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
                 }
             }
         }
-        self.rest(reader);
+        self.at_rest.put(reader);
         Ok(())
     }
 

@@ -1,0 +1,119 @@
+//! What threads need to read, between one text and the next.
+
+use std::cell::Cell;
+use std::sync::Mutex;
+
+/// More threads than this lose what they used when they are done with it.
+const N_PLACES: usize = 64;
+
+thread_local! {
+    /// Where this thread put something last, in any of these.
+    static LAST_PLACE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Things that no thread uses. Each has a place with a lock of its own: one thread that comes by when another does loses nothing, and
+/// nobody waits. After a fork a lock may be held by a thread that is no more; its place is lost, and no other.
+#[derive(Debug)]
+pub struct AtRest<T>(Box<[Place<T>; N_PLACES]>);
+
+/// In cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Place<T>(Mutex<Option<T>>);
+
+impl<T> Default for AtRest<T> {
+    fn default() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Place(Mutex::new(None)))))
+    }
+}
+
+impl<T: Default> AtRest<T> {
+    /// What this thread put here last, if it is still there: that is in the cache of its core. Else what another one did, else a new one.
+    pub fn take(&self) -> T {
+        self.find(Option::take).unwrap_or_default()
+    }
+
+    /// For who comes next.
+    pub fn put(&self, thing: T) {
+        let mut thing = Some(thing);
+        self.find(|place| {
+            let is_free = place.is_none();
+            if is_free {
+                *place = thing.take();
+            }
+            is_free.then_some(())
+        });
+    }
+
+    /// The first answer of a place, from this thread's last one on.
+    fn find<R>(&self, mut ask: impl FnMut(&mut Option<T>) -> Option<R>) -> Option<R> {
+        let last = LAST_PLACE.get();
+        (last..N_PLACES).chain(0..last).find_map(|at| {
+            let answer = ask(&mut *self.0[at].0.try_lock().ok()?)?;
+            LAST_PLACE.set(at);
+            Some(answer)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::thread;
+
+    #[test]
+    fn a_thread_gets_back_what_it_put_and_another_one_what_is_left() {
+        let at_rest = AtRest::<Vec<u32>>::default();
+        let both_took = Barrier::new(2);
+        thread::scope(|scope| {
+            for own in 1..3 {
+                let (at_rest, both_took) = (&at_rest, &both_took);
+                scope.spawn(move || {
+                    let new = at_rest.take();
+                    both_took.wait();
+                    assert_eq!(new, Vec::<u32>::new());
+                    at_rest.put(vec![own]);
+                    both_took.wait();
+                    assert_eq!(at_rest.take(), [own]);
+                    both_took.wait();
+                    at_rest.put(vec![own]);
+                });
+            }
+        });
+        let mut left = [at_rest.take(), at_rest.take(), at_rest.take()];
+        left.sort();
+        assert_eq!(left, [vec![], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn nothing_is_lost_where_many_threads_take_and_put_at_once() {
+        let at_rest = AtRest::<usize>::default();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..10_000).for_each(|_| at_rest.put(at_rest.take() + 1)));
+            }
+        });
+        assert_eq!((0..N_PLACES).map(|_| at_rest.take()).sum::<usize>(), 80_000);
+    }
+
+    #[test]
+    fn a_lock_that_is_never_let_go_costs_its_place_only() {
+        let at_rest = AtRest::<usize>::default();
+        at_rest.put(7);
+        let held = at_rest.0[LAST_PLACE.get()].0.lock();
+        assert_eq!(at_rest.take(), 0);
+        at_rest.put(5);
+        assert_eq!(at_rest.take(), 5);
+        drop(held);
+        assert_eq!((at_rest.take(), at_rest.take()), (7, 0));
+    }
+
+    #[test]
+    fn what_there_is_no_place_for_is_let_go() {
+        let at_rest = AtRest::<usize>::default();
+        (1..=N_PLACES + 3).for_each(|thing| at_rest.put(thing));
+        let all: Vec<usize> = (0..N_PLACES + 3).map(|_| at_rest.take()).collect();
+        assert_eq!(all.iter().filter(|&&thing| thing == 0).count(), 3);
+    }
+}
