@@ -1,16 +1,18 @@
 //! Rows of a long document, written piece by piece by the threads that read it: no more tokens are held than those of the pieces at hand.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::batch::{Reader, byte_span, expected};
 use crate::config::{Boundary, ChunkConfig, Select, Tail};
-use crate::engine::{Piece, Tokens};
+use crate::engine::{Piece, Tokens, encode_into};
 use crate::join::{Joiner, Target};
+use crate::memory::Lent;
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, RowRoom};
 use crate::parallel;
 use crate::plan::Chunk;
-use crate::rows::{RowId, write_ids, write_offsets};
+use crate::rows::{RowId, RowMemory, write_ids, write_offsets};
 use crate::special::Frame;
 
 /// Pieces, spread over the document, that are read first, to know how many rows there will be.
@@ -19,9 +21,15 @@ const N_SAMPLES: usize = if cfg!(test) { 1 } else { 16 };
 /// Rows that there is room for, beside those that the samples speak for, in parts of these. Room that is not used is never touched.
 const SPARE_ROWS: f64 = if cfg!(test) { 0.0 } else { 0.1 };
 
+/// The same, where only the beginning of a document speaks for the rest.
+const SPARE_READY_ROWS: f64 = 0.5;
+
 /// Rows that the samples speak for are asked for up to so many bytes of ids for a byte of text. Where chunks overlap that much, or the
 /// samples are no fair ones, rows beyond wait until it is known how many there are.
 const MOST_BYTES_AHEAD: usize = 16;
+
+/// Memory that is made ready before it is asked once more whether there is still time.
+const READY_BYTES: usize = 2 << 20;
 
 /// Are chunks cut by counting tokens alone, so that those that come later have no say?
 pub fn is_cut_by_count(config: &ChunkConfig) -> bool {
@@ -183,6 +191,49 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
 }
 
 impl Reader {
+    /// Makes memory ready for the rows of a text of `n_bytes` that begins like this, in steps, until it `is_there`: the system clears each
+    /// page when it is touched first, and that takes a sixth of the time of reading. The memory is lent next.
+    pub(crate) fn make_ready<T: RowId>(
+        &self,
+        (beginning, n_bytes): (&str, usize),
+        frame: &Frame,
+        format: &RowFormat,
+        memory: &RowMemory,
+        is_there: &AtomicBool,
+    ) {
+        let mut tokens = Tokens::default();
+        if !is_cut_by_count(&self.config) || encode_into(self.engine.as_ref(), beginning, &mut tokens).is_err() {
+            return; // whoever reads the text says what is wrong with it
+        }
+        let form = self.form(frame, format);
+        let n_places = |spare: f64| {
+            let n_tokens = expected(tokens.len(), beginning.len(), n_bytes, spare);
+            form.n_rows_ahead::<T>(n_tokens, n_bytes) * (frame.n_tokens() + form.room_tokens)
+        };
+        // Room for all rows, if the text is much denser than its beginning; but no more is touched than that speaks for.
+        let (n_lent, n_touched) = (n_places(SPARE_READY_ROWS), n_places(0.0));
+        let mut ids = T::pool(memory).lend(n_lent);
+        let mut offsets = form.has_offsets().then(|| memory.spans.lend(n_lent));
+        let n_at_once = READY_BYTES / size_of::<T>();
+        for start in (0..n_touched).step_by(n_at_once) {
+            if is_there.load(Ordering::Relaxed) {
+                break;
+            }
+            let end = (start + n_at_once).min(n_touched);
+            ids.touch(start..end);
+            if let Some(offsets) = &mut offsets {
+                offsets.touch(start..end);
+            }
+        }
+        ids.lend_next();
+        offsets.into_iter().for_each(Lent::lend_next);
+    }
+
+    fn form<'f>(&self, frame: &'f Frame, format: &'f RowFormat) -> Form<'f> {
+        let ChunkConfig { room_tokens, overlap_tokens, .. } = self.config;
+        Form { frame, format, room_tokens, stride_tokens: room_tokens - overlap_tokens }
+    }
+
     /// Adds the rows of a document, and gives its coverage (see [`Plan::coverage`](crate::plan::Plan::coverage)). None, and no rows, where
     /// the document may have less than a row of tokens, or a piece is refused: whoever reads the pieces in order finds the first of those.
     /// `n_expected` guesses at the rows of all documents, from the number of this one's.
@@ -195,8 +246,7 @@ impl Reader {
         output: &mut Output<'_, T>,
         n_expected: impl Fn(usize) -> usize,
     ) -> Result<Option<[i64; 4]>, String> {
-        let ChunkConfig { room_tokens, overlap_tokens, .. } = self.config;
-        let form = Form { frame, format, room_tokens, stride_tokens: room_tokens - overlap_tokens };
+        let form = self.form(frame, format);
         let read = |index: usize, mut piece: ReadPiece| {
             piece.tokens.clear();
             self.engine.encode(text, &pieces[index], &mut piece.tokens)?;
@@ -212,7 +262,7 @@ impl Reader {
         let samples = parallel::map(chosen.len(), self.n_threads, |i| read(chosen[i], ReadPiece::default()));
         let Ok(samples) = samples else { return Ok(None) };
         let n_in_samples: usize = samples.iter().map(|piece| piece.tokens.len()).sum();
-        if n_in_samples <= room_tokens {
+        if n_in_samples <= form.room_tokens {
             return Ok(None);
         }
         let n_sample_bytes: usize = chosen.iter().map(|&index| pieces[index].own.len()).sum();

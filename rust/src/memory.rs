@@ -18,6 +18,9 @@ use memmap2::MmapMut;
 /// Of a huge page, where they are of the usual size.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
+/// Of a page, or less.
+const PAGE_BYTES: usize = 4096;
+
 /// Buffers from this size on lie in huge pages.
 const LEAST_HUGE_BYTES: usize = HUGE_PAGE_BYTES / 2;
 
@@ -102,7 +105,7 @@ fn mapped(n_bytes: usize) -> Option<(MmapMut, Range<usize>)> {
     Some((memory, start..start + n_bytes))
 }
 
-/// Buffers that were let go, for those that come. Bounded: the oldest are freed.
+/// Buffers that were let go, for those that come. Bounded: the oldest are freed. Beyond that, those that are to be lent next.
 #[derive(Debug)]
 pub struct Pool<T>(Mutex<VecDeque<Buffer<T>>>);
 
@@ -151,6 +154,13 @@ impl<T: Pod> Pool<T> {
             }
         }
     }
+
+    /// Frees buffers that are too large to be kept: those of [`Lent::lend_next`] that were not lent.
+    pub fn trim(&self) {
+        if let Ok(mut kept) = self.0.try_lock() {
+            kept.retain(|buffer| buffer.len() * size_of::<T>() <= MOST_KEPT_BYTES);
+        }
+    }
 }
 
 impl<T: Pod> Drop for Lent<T> {
@@ -163,6 +173,21 @@ impl<T: Pod> Lent<T> {
     /// Where the numbers start: for who owns this and nothing else.
     pub fn as_ptr(&self) -> *mut T {
         self.buffer.start.as_ptr()
+    }
+
+    /// Has the system give the memory of these numbers now, as far as there are so many: one in each page is overwritten.
+    pub fn touch(&mut self, numbers: Range<usize>) {
+        let n_numbers = self.count;
+        let numbers = &mut self[numbers.start.min(n_numbers)..numbers.end.min(n_numbers)];
+        numbers.iter_mut().step_by(PAGE_BYTES / size_of::<T>()).for_each(|number| *number = T::zeroed());
+    }
+
+    /// Gives this back to its pool, however large it is, until it is lent again or the pool is trimmed.
+    pub fn lend_next(mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        if let Ok(mut kept) = self.pool.0.try_lock() {
+            kept.push_back(buffer);
+        }
     }
 
     /// Only the first `n`.
@@ -285,6 +310,21 @@ mod tests {
             reserve(&mut column, n);
             assert!(column == vec![7; n / 2] && column.capacity() >= n / 2 + n);
         }
+    }
+
+    #[test]
+    fn a_buffer_that_is_to_be_lent_next_may_be_of_any_size_once() {
+        let pool = Arc::new(Pool::<i64>::default());
+        let mut large = pool.lend(MOST_KEPT_BYTES);
+        large.fill(7);
+        large.touch(1..usize::MAX);
+        assert!(large.iter().filter(|&&number| number == 0).count() == (MOST_KEPT_BYTES * 8 - 8).div_ceil(PAGE_BYTES) && large[0] == 7);
+        large.lend_next();
+        assert!(pool.lend(MOST_KEPT_BYTES / MOST_PARTS)[0] == 7);
+        assert!(pool.lend(MOST_KEPT_BYTES)[0] == 0, "it was let go, and is too large to be kept");
+        pool.lend(MOST_KEPT_BYTES).lend_next();
+        pool.trim();
+        assert!(pool.0.lock().is_ok_and(|kept| kept.is_empty()));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The class `Chunker`: options in, plans out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use numpy::{Element, PyArray2};
 use pyo3::prelude::*;
 
 use super::error::to_py;
 use super::plan::{Plan, RowArrays, matrix, row_arrays};
-use super::texts::{Texts, borrow, hold};
+use super::texts::{Text, Texts, borrow, hold};
 use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
 use crate::engine::{Engine, Loaded, encode_all, load, refused};
@@ -79,7 +82,7 @@ impl Chunker {
     /// from `first_document`.
     #[pyo3(signature = (runs, first_document = 0))]
     fn plan(&self, py: Python<'_>, runs: Vec<Texts<'_>>, first_document: usize) -> PyResult<Plan> {
-        let held = hold(&runs, first_document)?;
+        let held = hold(&runs, first_document, &mut |_, _| ())?;
         let documents = borrow(&runs, &held, first_document)?;
         let plan = py.detach(|| self.reader.plan(&documents)).map_err(|error| to_py(py, &error.shifted(first_document)))?;
         Ok(Plan::new(plan, self.settings.clone()))
@@ -87,9 +90,7 @@ impl Chunker {
 
     /// All rows of all documents: the arrays, and int64 `(n_documents, 4)` as of a plan's `coverage`.
     fn rows<'py>(&self, py: Python<'py>, runs: Vec<Texts<'py>>) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
-        let held = hold(&runs, 0)?;
-        let documents = borrow(&runs, &held, 0)?;
-        if self.settings.wide { self.arrays::<i64>(py, &documents) } else { self.arrays::<i32>(py, &documents) }
+        if self.settings.wide { self.arrays::<i64>(py, &runs) } else { self.arrays::<i32>(py, &runs) }
     }
 
     /// Which engine reads this tokenizer, and why.
@@ -102,12 +103,34 @@ impl Chunker {
     fn arrays<'py, T: RowId + Element>(
         &self,
         py: Python<'py>,
-        documents: &[&str],
+        runs: &[Texts<'py>],
     ) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
-        let read = py.detach(|| self.reader.rows::<T>(documents, frame, format, memory));
-        let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
+        let read = self.held_with_memory::<T>(runs).and_then(|held| {
+            let documents = borrow(runs, &held, 0)?;
+            py.detach(|| self.reader.rows::<T>(&documents, frame, format, memory)).map_err(|error| to_py(py, &error))
+        });
+        memory.trim();
+        let (rows, coverage) = read?;
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
+    }
+
+    /// Takes hold of all texts. While the first long one is copied, which only this thread may do, another one makes memory ready for rows.
+    fn held_with_memory<T: RowId>(&self, runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
+        let RowSettings { frame, format, memory, .. } = &self.settings;
+        let (mut is_first, are_there) = (self.reader.n_threads > 1, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let held = hold(runs, 0, &mut |beginning, n_bytes| {
+                if std::mem::take(&mut is_first) {
+                    let (beginning, are_there) = (beginning.to_owned(), &are_there);
+                    let work = move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, are_there);
+                    // Where the system has no thread to give, rows find their memory as they come.
+                    let _ = thread::Builder::new().spawn_scoped(scope, work);
+                }
+            });
+            are_there.store(true, Ordering::Relaxed);
+            held
+        })
     }
 
     fn build(tokenizer_json: &[u8], options: &Options) -> Result<Self> {

@@ -17,6 +17,10 @@ use crate::memory::reserve_text;
 /// A `str` of more characters than this is copied in slices of as many, unless it is ASCII.
 const SLICE_CHARS: usize = 4096;
 
+/// Others have something to do while a text of so many characters is copied, and begin when this much of it is there.
+const LONG_CHARS: usize = 4 << 20;
+const BEGINNING_CHARS: usize = 16 * SLICE_CHARS;
+
 /// Memory for the UTF-8 of a text, in terms of what its first slices ask for. What is not used is never touched.
 const SPARE_BYTES: f64 = 1.05;
 
@@ -45,7 +49,7 @@ pub enum Text {
 
 impl Text {
     /// Takes a reference to the object's own UTF-8, or a copy that may be among those already made.
-    fn new(index: usize, object: &Bound<'_, PyAny>, copies: &mut Copies) -> PyResult<Self> {
+    fn new(index: usize, object: &Bound<'_, PyAny>, copies: &mut Copies<'_>) -> PyResult<Self> {
         let py = object.py();
         if let Ok(string) = object.cast_exact::<PyString>()
             && let Some(text) = copies.of(string)?
@@ -72,18 +76,21 @@ impl Text {
     }
 }
 
-/// The copies of a call, by the addresses of the objects, which the call keeps alive.
-#[derive(Default)]
-struct Copies(HashMap<usize, Arc<String>>);
+/// The copies of a call.
+struct Copies<'f> {
+    /// By the addresses of the objects, which the call keeps alive.
+    made: HashMap<usize, Arc<String>>,
+    meanwhile: &'f mut dyn FnMut(&str, usize),
+}
 
-impl Copies {
+impl Copies<'_> {
     fn of(&mut self, string: &Bound<'_, PyString>) -> PyResult<Option<Arc<String>>> {
         let address = string.as_ptr() as usize;
-        if let Some(text) = self.0.get(&address) {
+        if let Some(text) = self.made.get(&address) {
             return Ok(Some(Arc::clone(text)));
         }
-        let text = copied(string)?.map(Arc::new);
-        self.0.extend(text.iter().map(|text| (address, Arc::clone(text))));
+        let text = copied(string, self.meanwhile)?.map(Arc::new);
+        self.made.extend(text.iter().map(|text| (address, Arc::clone(text))));
         Ok(text)
     }
 }
@@ -92,7 +99,7 @@ impl Copies {
 ///
 /// Python would write it down, character by character, and keep it as long as the `str`. But a slice has the form of its own characters,
 /// and most are ASCII in most languages of Europe: those are copied as they are, five times as fast.
-fn copied(string: &Bound<'_, PyString>) -> PyResult<Option<String>> {
+fn copied(string: &Bound<'_, PyString>, meanwhile: &mut dyn FnMut(&str, usize)) -> PyResult<Option<String>> {
     let (py, n_chars) = (string.py(), string.len()?);
     if n_chars <= SLICE_CHARS || string.call_method0(intern!(py, "isascii"))?.extract()? {
         return Ok(None);
@@ -110,6 +117,9 @@ fn copied(string: &Bound<'_, PyString>) -> PyResult<Option<String>> {
             reserve_text(&mut text, n_more);
         }
         text.push_str(utf8);
+        if end == BEGINNING_CHARS && n_chars >= LONG_CHARS {
+            meanwhile(&text, (text.len() as f64 * n_chars as f64 / end as f64) as usize);
+        }
     }
     Ok(Some(text))
 }
@@ -123,9 +133,10 @@ fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
     exception(py, "DocumentError", (message, index))
 }
 
-/// Objects of every run, in order; runs of Arrow give none.
-pub fn hold(runs: &[Texts<'_>], first_document: usize) -> PyResult<Vec<Vec<Text>>> {
-    let (mut first, mut copies) = (first_document, Copies::default());
+/// Objects of every run, in order; runs of Arrow give none. Where a long text has to be copied, `meanwhile` is called with its beginning and
+/// how many bytes it may have.
+pub fn hold(runs: &[Texts<'_>], first_document: usize, meanwhile: &mut dyn FnMut(&str, usize)) -> PyResult<Vec<Vec<Text>>> {
+    let (mut first, mut copies) = (first_document, Copies { made: HashMap::new(), meanwhile });
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
         let Texts::Objects(objects) = run else {
