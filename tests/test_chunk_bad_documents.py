@@ -93,6 +93,14 @@ def test_a_lone_surrogate_far_into_a_long_text_is_told_with_its_place() -> None:
     assert caught.value.document_index == 1
 
 
+def test_a_lone_surrogate_after_memory_was_made_ready_for_rows_is_told_and_costs_nothing() -> None:
+    both = Chunker(built("bert_like"), threads=2, **SHORT)
+    with pytest.raises(DocumentError, match="position 5000000") as caught:
+        both(["é" * 5_000_000 + "\ud800"])
+    assert caught.value.document_index == 0
+    assert len(both("é fox")) == 1
+
+
 @pytest.mark.parametrize("raw", [b"\xff", b"fox \xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"], ids=repr)
 def test_invalid_utf8_is_a_document_error_that_names_the_document(raw: bytes) -> None:
     with pytest.raises(DocumentError, match="UTF-8") as caught:

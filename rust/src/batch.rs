@@ -8,7 +8,7 @@ use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
 use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, TOKEN_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
-use crate::join::{Columns, Joined, Joiner};
+use crate::join::{Columns, Hand, Joined, Joiner};
 use crate::long::is_cut_by_count;
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
@@ -203,13 +203,14 @@ impl Reader {
             let n_in_all = expected(tokens.len() - start, n_read, text.len(), SPARE_PLACES);
             tokens.make_places(tokens.len() + n_more, start + n_in_all);
             let joiner = Joiner::new(Columns::new(tokens.room(n_more)), spare);
-            parallel::map(pieces.len(), self.n_threads, |i| {
-                let mut part = joiner.spare();
+            let read = |hand: &mut Hand<'_, Columns<'_>>, i: usize| {
+                let mut part = hand.spare();
                 part.clear();
                 self.engine.encode(text, &pieces[i], &mut part)?;
-                joiner.add(i, part);
+                hand.add(i, part);
                 Ok::<_, String>(())
-            })?;
+            };
+            parallel::map_with(pieces.len(), self.n_threads, || joiner.hand(), read)?;
             let Joined { target: Columns { n_tokens, .. }, rest, spare: unused } = joiner.finish();
             tokens.advance(n_tokens);
             for part in &rest {

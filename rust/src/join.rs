@@ -19,16 +19,33 @@ pub trait Target {
     fn fill(place: Self::Place, piece: &Self::Piece);
 }
 
-/// Gives out the places of a target in the order of the pieces; they are filled by whoever has read one: copying, and the first touch of
-/// memory, take a good part of the time of reading, so all threads do both.
+/// Gives out the places of a target in the order of the pieces. Each thread has a [`Hand`], which fills the places of what it read itself:
+/// copying, and the first touch of memory, take a good part of the time of reading, and tokens lie in the cache of the core that read them.
 pub struct Joiner<T: Target>(Mutex<State<T>>);
 
 struct State<T: Target> {
     target: T,
     /// Read, but a piece before them is not, or there was no place.
-    waiting: BTreeMap<usize, T::Piece>,
+    waiting: BTreeMap<usize, Read<T>>,
     next_piece: usize,
+    /// There is a place, which whoever read them has not come for.
+    placed: Vec<(T::Place, Read<T>)>,
+    n_hands: usize,
     /// For their memory.
+    spare: Vec<T::Piece>,
+}
+
+struct Read<T: Target> {
+    piece: T::Piece,
+    /// The number of the hand that is to fill its place; none, where any hand is as good.
+    hand: Option<usize>,
+}
+
+/// What a thread reads pieces with.
+pub struct Hand<'j, T: Target> {
+    joiner: &'j Joiner<T>,
+    number: usize,
+    /// For their memory, which is in the cache of this thread's core.
     spare: Vec<T::Piece>,
 }
 
@@ -42,44 +59,79 @@ pub struct Joined<T: Target> {
     pub spare: Vec<T::Piece>,
 }
 
+impl<T: Target> State<T> {
+    /// Gives places to the pieces that are next.
+    fn give_places(&mut self) {
+        while let Some(next) = self.waiting.first_entry()
+            && *next.key() == self.next_piece
+            && let Some(place) = self.target.next_place(&next.get().piece)
+        {
+            self.placed.push((place, next.remove()));
+            self.next_piece += 1;
+        }
+    }
+}
+
 impl<T: Target> Joiner<T> {
     /// Fills these places.
     pub fn new(target: T, spare: Vec<T::Piece>) -> Self {
-        Self(Mutex::new(State { target, waiting: BTreeMap::new(), next_piece: 0, spare }))
+        Self(Mutex::new(State { target, waiting: BTreeMap::new(), next_piece: 0, placed: Vec::new(), n_hands: 0, spare }))
     }
 
-    /// One that was used before, whatever is in it, or a new one.
-    pub fn spare(&self) -> T::Piece {
-        self.lock().spare.pop().unwrap_or_default()
-    }
-
-    /// Takes what was read of a piece. All pieces count from 0.
-    pub fn add(&self, index: usize, piece: T::Piece) {
-        self.lock().waiting.insert(index, piece);
-        while let Some((place, piece)) = self.next() {
-            T::fill(place, &piece);
-            self.lock().spare.push(piece);
-        }
-    }
-
-    /// The next piece, if it is read and there is a place for it.
-    fn next(&self) -> Option<(T::Place, T::Piece)> {
+    /// One for a thread.
+    pub fn hand(&self) -> Hand<'_, T> {
         let mut state = self.lock();
-        let State { target, waiting, next_piece, .. } = &mut *state;
-        let place = target.next_place(waiting.get(next_piece)?)?;
-        let piece = waiting.remove(next_piece)?;
-        *next_piece += 1;
-        Some((place, piece))
+        state.n_hands += 1;
+        Hand { joiner: self, number: state.n_hands, spare: Vec::new() }
+    }
+
+    /// Takes a piece whose place any hand may fill. All pieces count from 0.
+    pub fn add(&self, index: usize, piece: T::Piece) {
+        self.lock().waiting.insert(index, Read { piece, hand: None });
     }
 
     /// What became of the pieces, when all are added.
     pub fn finish(self) -> Joined<T> {
-        let State { target, waiting, spare, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Joined { target, rest: waiting.into_values().collect(), spare }
+        let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.give_places();
+        let State { target, waiting, placed, mut spare, .. } = state;
+        // Those that got a place when the thread that read them had nothing more to read.
+        for (place, Read { piece, .. }) in placed {
+            T::fill(place, &piece);
+            spare.push(piece);
+        }
+        Joined { target, rest: waiting.into_values().map(|read| read.piece).collect(), spare }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Target> Hand<'_, T> {
+    /// A piece that was used before, whatever is in it, or a new one.
+    pub fn spare(&mut self) -> T::Piece {
+        self.spare.pop().or_else(|| self.joiner.lock().spare.pop()).unwrap_or_default()
+    }
+
+    /// Takes what was read of a piece. All pieces count from 0.
+    pub fn add(&mut self, index: usize, piece: T::Piece) {
+        let hand = Some(self.number);
+        let mut state = self.joiner.lock();
+        state.waiting.insert(index, Read { piece, hand });
+        state.give_places();
+        let own: Vec<_> = state.placed.extract_if(.., |(_, read)| read.hand.is_none() || read.hand == hand).collect();
+        drop(state);
+        for (place, Read { piece, .. }) in own {
+            T::fill(place, &piece);
+            self.spare.push(piece);
+        }
+    }
+}
+
+impl<T: Target> Drop for Hand<'_, T> {
+    fn drop(&mut self) {
+        self.joiner.lock().spare.append(&mut self.spare);
     }
 }
 
@@ -128,7 +180,7 @@ mod tests {
     fn joined(n_places: usize, add: impl FnOnce(&Joiner<Columns<'_>>)) -> Tokens {
         let mut tokens = part(3);
         let joiner = Joiner::new(Columns::new(with_length(tokens.room(n_places), n_places)), vec![part(4)]);
-        assert_eq!(joiner.spare(), part(4));
+        assert_eq!(joiner.hand().spare(), part(4));
         add(&joiner);
         let Joined { target: Columns { n_tokens, .. }, rest, .. } = joiner.finish();
         tokens.advance(n_tokens);
@@ -152,10 +204,42 @@ mod tests {
     fn pieces_that_come_in_any_order_are_joined_in_theirs_whatever_places_there_are() {
         for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [1, 3, 0, 4, 2]] {
             for n_places in 0..12 {
-                let add = |joiner: &Joiner<Columns<'_>>| order.into_iter().for_each(|piece| joiner.add(piece, part(piece)));
-                assert_eq!(joined(n_places, add), expected(5), "{order:?} in {n_places}");
+                for n_hands in 0..4 {
+                    let add = |joiner: &Joiner<Columns<'_>>| {
+                        let mut hands: Vec<_> = (0..n_hands).map(|_| joiner.hand()).collect();
+                        for piece in order {
+                            match hands.get_mut(piece % 4) {
+                                Some(hand) => hand.add(piece, part(piece)),
+                                None => joiner.add(piece, part(piece)),
+                            }
+                        }
+                    };
+                    assert_eq!(joined(n_places, add), expected(5), "{order:?} in {n_places}, {n_hands} hands");
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_hand_fills_the_places_of_what_it_read_and_of_what_nobody_is_to() {
+        let mut tokens = part(3);
+        let joiner = Joiner::new(Columns::new(with_length(tokens.room(20), 20)), Vec::new());
+        let (mut first, mut second) = (joiner.hand(), joiner.hand());
+        let n_filled = |first: &Hand<'_, _>, second: &Hand<'_, _>| (first.spare.len(), second.spare.len());
+        second.add(1, part(1));
+        joiner.add(2, part(2));
+        assert_eq!(n_filled(&first, &second), (0, 0), "there is no place before that of piece 0 is known");
+        first.add(0, part(0));
+        assert_eq!(n_filled(&first, &second), (2, 0));
+        second.add(4, part(4));
+        assert_eq!(n_filled(&first, &second), (2, 1));
+        first.add(3, part(3));
+        assert_eq!(n_filled(&first, &second), (3, 1), "the place of piece 4 is left to its hand");
+        drop((first, second));
+        let Joined { target: Columns { n_tokens, .. }, rest, spare } = joiner.finish();
+        assert!(rest.is_empty() && spare.len() == 5);
+        tokens.advance(n_tokens);
+        assert_eq!(tokens, expected(5));
     }
 
     #[test]
@@ -163,13 +247,18 @@ mod tests {
         for n_threads in [1, 2, 7] {
             for n_places in [0, 1000, 2000, 3000] {
                 let add = |joiner: &Joiner<Columns<'_>>| {
-                    let added = parallel::map(1000, n_threads, |piece| {
-                        let mut tokens = joiner.spare();
-                        tokens.clear();
-                        tokens.append(&part(piece));
-                        joiner.add(piece, tokens);
-                        Ok::<_, ()>(())
-                    });
+                    let added = parallel::map_with(
+                        1000,
+                        n_threads,
+                        || joiner.hand(),
+                        |hand, piece| {
+                            let mut tokens = hand.spare();
+                            tokens.clear();
+                            tokens.append(&part(piece));
+                            hand.add(piece, tokens);
+                            Ok::<_, ()>(())
+                        },
+                    );
                     assert!(added.is_ok());
                 };
                 assert_eq!(joined(n_places, add), expected(1000), "{n_threads} threads, {n_places} places");

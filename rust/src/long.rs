@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::batch::{Reader, byte_span, expected};
 use crate::config::{Boundary, ChunkConfig, Select, Tail};
 use crate::engine::{Piece, Tokens, encode_into};
-use crate::join::{Joiner, Target};
+use crate::join::{Hand, Joiner, Target};
 use crate::memory::Lent;
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, RowRoom};
@@ -193,7 +193,7 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
 impl Reader {
     /// Makes memory ready for the rows of a text of `n_bytes` that begins like this, in steps, until it `is_there`: the system clears each
     /// page when it is touched first, and that takes a sixth of the time of reading. The memory is lent next.
-    pub(crate) fn make_ready<T: RowId>(
+    pub fn make_ready<T: RowId>(
         &self,
         (beginning, n_bytes): (&str, usize),
         frame: &Frame,
@@ -272,10 +272,12 @@ impl Reader {
         let joined = form.joined(windows, [n_rows, n_expected(n_rows)], index, output, |joiner| {
             chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
             let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
-            parallel::map(others.len(), self.n_threads, |i| {
-                joiner.add(others[i], read(others[i], joiner.spare())?);
+            let read_next = |hand: &mut Hand<'_, _>, i: usize| {
+                let piece = read(others[i], hand.spare())?;
+                hand.add(others[i], piece);
                 Ok::<_, String>(())
-            })
+            };
+            parallel::map_with(others.len(), self.n_threads, || joiner.hand(), read_next)
         });
         let rest;
         (windows, rest) = joined?;
@@ -412,6 +414,35 @@ mod tests {
         };
         assert_eq!(ahead(0, 25_000_000), 50_000);
         assert_eq!(ahead(499, 100_000_000), 400_001);
+    }
+
+    #[test]
+    fn memory_made_ready_is_lent_to_the_rows_of_the_text_and_changes_none() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let text = "é 中   ".repeat(1_500_000);
+        let format = RowFormat { max_tokens: 510, ..format(Offsets::EachToken, Side::Right, 2) };
+        let reader = reader(2, Offsets::EachToken, [510, 64]);
+        let expected = reader.rows::<i64>(&[&text], &frame, &format, &RowMemory::default());
+        for is_there in [false, true] {
+            let memory = RowMemory::default();
+            reader.make_ready::<i64>((&text[..6000], text.len()), &frame, &format, &memory, &AtomicBool::new(is_there));
+            let n_places = [i64::pool(&memory).n_kept(), memory.spans.n_kept()];
+            let read = reader.rows::<i64>(&[&text], &frame, &format, &memory);
+            assert!(expected.is_ok() && read.is_ok());
+            let (Ok((expected, _)), Ok((rows, _))) = (&expected, read) else { return };
+            assert!(n_places.iter().all(|n| (rows.input_ids.len()..2 * rows.input_ids.len()).contains(n)), "{n_places:?}");
+            assert_eq!([i64::pool(&memory).n_kept(), memory.spans.n_kept()], [0, 0]);
+            assert!(*rows.input_ids == *expected.input_ids && rows.offsets.as_deref() == expected.offsets.as_deref());
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_ready_for_a_text_that_is_refused() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let memory = RowMemory::default();
+        let (reader, format) = (reader(2, Offsets::EachToken, [510, 64]), format(Offsets::EachToken, Side::Right, 2));
+        reader.make_ready::<i64>(("what!", 10_000_000), &frame, &format, &memory, &AtomicBool::new(false));
+        assert_eq!([i64::pool(&memory).n_kept(), memory.spans.n_kept()], [0, 0]);
     }
 
     #[test]

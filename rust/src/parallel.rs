@@ -15,20 +15,32 @@ where
     E: Send,
     F: Fn(usize) -> Result<T, E> + Sync,
 {
+    map_with(n_items, n_threads, || (), |(), index| work(index))
+}
+
+/// The same, where each thread has something of its own, which it makes when it starts.
+pub fn map_with<S, T, E, M, F>(n_items: usize, n_threads: usize, make_own: M, work: F) -> Result<Vec<T>, E>
+where
+    T: Send,
+    E: Send,
+    M: Fn() -> S + Sync,
+    F: Fn(&mut S, usize) -> Result<T, E> + Sync,
+{
     let n_threads = n_threads.min(n_items);
     if n_threads <= 1 {
-        return (0..n_items).map(work).collect();
+        let mut own = make_own();
+        return (0..n_items).map(|index| work(&mut own, index)).collect();
     }
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let run = || {
-        let mut done = Vec::new();
+        let (mut own, mut done) = (make_own(), Vec::new());
         // Items are handed out in order, so every index below a failed one is already taken and will be finished.
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= n_items {
                 break;
             }
-            let result = work(index);
+            let result = work(&mut own, index);
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             done.push((index, result));
         }
