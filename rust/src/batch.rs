@@ -96,8 +96,8 @@ impl Reader {
         format: &RowFormat,
         memory: &RowMemory,
     ) -> Result<(Rows<T>, Vec<[i64; 4]>)> {
-        let (mut output, mut coverage) = (Output::new(frame, format, memory), Vec::with_capacity(documents.len()));
         let n_bytes: usize = documents.iter().map(|text| text.len()).sum();
+        let (mut output, mut coverage) = (Output::new(frame, format, memory, n_bytes), Vec::with_capacity(documents.len()));
         let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
         let (mut n_rows, mut n_read) = (0, 0);
         for group in runs(documents, group_bytes) {

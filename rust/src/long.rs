@@ -380,7 +380,7 @@ mod tests {
         let read = (reader.rows::<i64>(&documents, &frame, &format, &memory), reader.plan(&documents));
         assert!(read.0.is_ok() && read.1.is_ok());
         let (Ok((rows, coverage)), Ok(plan)) = read else { return };
-        let mut expected = Output::<i64>::new(&frame, &format, &memory);
+        let mut expected = Output::<i64>::new(&frame, &format, &memory, 0);
         expected.add(&plan, 0..plan.n_rows(), 0, 0);
         let expected = expected.finish();
         let context = format!("{n_threads} threads, {lengths:?}");

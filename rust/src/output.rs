@@ -14,8 +14,10 @@ use crate::special::Frame;
 /// Below this many elements threads cost more than they save.
 const PARALLEL_ELEMENTS: usize = 1 << 16;
 
-/// Memory that is asked for before it is known to be needed, in each of the two large arrays.
+/// Memory that is asked for before it is known to be needed, in each of the two large arrays: so much, or so many times the bytes of all
+/// texts, which is enough where a token has two bytes. What is not used is never touched, but what was not asked for costs a copy of all rows.
 const MOST_AHEAD_BYTES: usize = 64 << 20;
+const MOST_AHEAD_PER_TEXT_BYTE: usize = 4;
 
 /// Whether every token's character span is kept, or only every chunk's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub struct Output<'f, T: RowId> {
     rows: Rows<T>,
     /// The longest row so far.
     longest: usize,
+    most_ahead_bytes: usize,
 }
 
 /// Places for rows, row after row.
@@ -96,8 +99,8 @@ pub struct RowRoom<'o, T> {
 }
 
 impl<'f, T: RowId> Output<'f, T> {
-    /// No rows yet.
-    pub fn new(frame: &'f Frame, format: &'f RowFormat, memory: &'f RowMemory) -> Self {
+    /// No rows yet, of texts of so many bytes.
+    pub fn new(frame: &'f Frame, format: &'f RowFormat, memory: &'f RowMemory, n_text_bytes: usize) -> Self {
         let rows = Rows {
             width: if format.width == Width::Full { format.max_tokens } else { 0 },
             input_ids: T::pool(memory).lend(0),
@@ -108,11 +111,12 @@ impl<'f, T: RowId> Output<'f, T> {
             fresh_tokens: Vec::new(),
             offsets: (format.offsets == Offsets::EachToken).then(|| memory.spans.lend(0)),
         };
-        Self { frame, format, memory, rows, longest: 0 }
+        let most_ahead_bytes = n_text_bytes.saturating_mul(MOST_AHEAD_PER_TEXT_BYTE).max(MOST_AHEAD_BYTES);
+        Self { frame, format, memory, rows, longest: 0, most_ahead_bytes }
     }
 
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
-    /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or four times what is needed.
+    /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or its like for long texts, or four times what is needed.
     pub fn add(&mut self, plan: &Plan, rows: Range<usize>, first_document: usize, n_expected: usize) {
         let rows = plan.rows(rows);
         let longest = rows.iter().map(|row| self.frame.n_tokens() + row.ids.len()).max().unwrap_or(0);
@@ -168,7 +172,7 @@ impl<'f, T: RowId> Output<'f, T> {
         };
         let n_places = self.rows.input_ids.len().checked_div(width).unwrap_or(0);
         if n_rows > n_places {
-            let n_ahead = (MOST_AHEAD_BYTES / size_of::<[i32; 2]>()).checked_div(wanted).unwrap_or(0);
+            let n_ahead = (self.most_ahead_bytes / size_of::<[i32; 2]>()).checked_div(wanted).unwrap_or(0);
             self.lay_out(n_before, wanted, n_rows.max(n_expected.min(n_ahead.max(4 * n_rows))).max(n_before + n_before / 2));
         } else if wanted > width {
             self.lay_out(n_before, wanted, n_rows.max(n_places * width / wanted)); // no more memory than before, if that will do
@@ -270,7 +274,7 @@ mod tests {
             n_threads: 1,
         };
         let memory = RowMemory::default();
-        let mut output = Output::<i64>::new(&frame, &format, &memory);
+        let mut output = Output::<i64>::new(&frame, &format, &memory, 0);
         output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
         output.add(&plan(&[2]), 0..1, 2, usize::MAX);
         assert_eq!(*output.finish().input_ids, [7, 7, 7, 7, 10, 11]);
@@ -288,12 +292,34 @@ mod tests {
             n_threads: 1,
         };
         let memory = RowMemory::default();
-        let mut output = Output::<i64>::new(&frame, &format, &memory);
+        let mut output = Output::<i64>::new(&frame, &format, &memory, 0);
         output.add(&plan(&[1]), 0..1, 0, usize::MAX);
         output.add(&plan(&[4096]), 0..1, 1, usize::MAX);
         assert!(output.rows.input_ids.len() * size_of::<i64>() <= MOST_AHEAD_BYTES);
         assert_eq!(output.rows.width, 4096, "no row may be longer, so these need not be copied once more");
         assert_eq!(output.finish().input_ids.len(), 2 * 4096);
+    }
+
+    #[test]
+    fn rows_of_long_lists_are_not_copied_where_the_guess_was_good() {
+        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
+        let format = RowFormat {
+            pad_id: 7,
+            padding_side: Side::Right,
+            width: Width::Longest,
+            max_tokens: 512,
+            offsets: Offsets::EachToken,
+            n_threads: 1,
+        };
+        let memory = RowMemory::default();
+        let places = |n_text_bytes: usize, n_expected: usize| {
+            let mut output = Output::<i64>::new(&frame, &format, &memory, n_text_bytes);
+            output.add(&plan(&[512]), 0..1, 0, n_expected);
+            output.rows.input_ids.len() / 512
+        };
+        assert_eq!(places(0, 100_000), MOST_AHEAD_BYTES / 8 / 512);
+        assert_eq!(places(1 << 30, 65_536), 65_536);
+        assert_eq!(places(1 << 26, usize::MAX), (1 << 28) / 8 / 512);
     }
 
     #[test]
@@ -306,9 +332,9 @@ mod tests {
             for width in [Width::Longest, Width::Full] {
                 for n_expected in [0, 5, usize::MAX] {
                     let format = RowFormat { pad_id: 7, padding_side, width, max_tokens: 40, offsets: Offsets::EachToken, n_threads: 2 };
-                    let mut whole = Output::<i64>::new(&frame, &format, &memory);
+                    let mut whole = Output::<i64>::new(&frame, &format, &memory, 0);
                     whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);
-                    let mut parts = Output::<i64>::new(&frame, &format, &memory);
+                    let mut parts = Output::<i64>::new(&frame, &format, &memory, 0);
                     for (at, length) in lengths.iter().enumerate() {
                         parts.add(&plan(&[*length]), 0..1, at, n_expected);
                     }

@@ -67,7 +67,7 @@ impl Plan {
     fn arrays<'py, T: RowId + Element>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
         let rows: Rows<T> = py.detach(|| {
-            let mut output = Output::new(frame, format, memory);
+            let mut output = Output::new(frame, format, memory, 0);
             output.add(&self.plan, start..stop, 0, 0);
             output.finish()
         });
