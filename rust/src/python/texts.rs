@@ -17,9 +17,10 @@ use crate::memory::reserve_text;
 /// A `str` of more characters than this is copied in slices of as many, unless it is ASCII.
 const SLICE_CHARS: usize = 4096;
 
-/// Others have something to do while a text of so many characters is copied, and begin when this much of it is there.
+/// Others have something to do while a text of so many characters is copied, and begin when this much of it is there: little, because the
+/// slowest engine has to be done with it first.
 const LONG_CHARS: usize = 4 << 20;
-const BEGINNING_CHARS: usize = 16 * SLICE_CHARS;
+const BEGINNING_CHARS: usize = 4 * SLICE_CHARS;
 
 /// Memory for the UTF-8 of a text, in terms of what its first slices ask for. What is not used is never touched.
 const SPARE_BYTES: f64 = 1.05;
