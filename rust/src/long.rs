@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::batch::{Reader, byte_span, expected};
 use crate::config::{Boundary, ChunkConfig, Select, Tail};
+use crate::documents::MAX_DOCUMENT_BYTES;
 use crate::engine::{Piece, Tokens, encode_into};
 use crate::join::{Hand, Joiner, Target};
 use crate::memory::Lent;
@@ -192,7 +193,8 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
 
 impl Reader {
     /// Makes memory ready for the rows of a text of `n_bytes` that begins like this, in steps, until it `is_there`: the system clears each
-    /// page when it is touched first, and that takes a sixth of the time of reading. The memory is lent next.
+    /// page when it is touched first, and that takes a sixth of the time of reading. The memory is lent next; where the text is sparser than its
+    /// beginning, some of it stays with the rows unused.
     pub fn make_ready<T: RowId>(
         &self,
         (beginning, n_bytes): (&str, usize),
@@ -202,7 +204,10 @@ impl Reader {
         is_there: &AtomicBool,
     ) {
         let mut tokens = Tokens::default();
-        if !is_cut_by_count(&self.config) || encode_into(self.engine.as_ref(), beginning, &mut tokens).is_err() {
+        if is_there.load(Ordering::Relaxed)
+            || n_bytes > MAX_DOCUMENT_BYTES
+            || encode_into(self.engine.as_ref(), beginning, &mut tokens).is_err()
+        {
             return; // whoever reads the text says what is wrong with it
         }
         let form = self.form(frame, format);
@@ -423,17 +428,21 @@ mod tests {
         let format = RowFormat { max_tokens: 510, ..format(Offsets::EachToken, Side::Right, 2) };
         let reader = reader(2, Offsets::EachToken, [510, 64]);
         let expected = reader.rows::<i64>(&[&text], &frame, &format, &RowMemory::default());
-        for is_there in [false, true] {
-            let memory = RowMemory::default();
+        let memory = RowMemory::default();
+        let n_kept = || [i64::pool(&memory).n_kept(), memory.spans.n_kept()];
+        let make_ready = |is_there: bool| {
             reader.make_ready::<i64>((&text[..6000], text.len()), &frame, &format, &memory, &AtomicBool::new(is_there));
-            let n_places = [i64::pool(&memory).n_kept(), memory.spans.n_kept()];
-            let read = reader.rows::<i64>(&[&text], &frame, &format, &memory);
-            assert!(expected.is_ok() && read.is_ok());
-            let (Ok((expected, _)), Ok((rows, _))) = (&expected, read) else { return };
-            assert!(n_places.iter().all(|n| (rows.input_ids.len()..2 * rows.input_ids.len()).contains(n)), "{n_places:?}");
-            assert_eq!([i64::pool(&memory).n_kept(), memory.spans.n_kept()], [0, 0]);
-            assert!(*rows.input_ids == *expected.input_ids && rows.offsets.as_deref() == expected.offsets.as_deref());
-        }
+        };
+        make_ready(true);
+        assert_eq!(n_kept(), [0, 0], "the text was faster");
+        make_ready(false);
+        let n_ready = n_kept();
+        let read = reader.rows::<i64>(&[&text], &frame, &format, &memory);
+        assert!(expected.is_ok() && read.is_ok());
+        let (Ok((expected, _)), Ok((rows, _))) = (expected, read) else { return };
+        assert!(n_ready.iter().all(|n| (rows.input_ids.len()..2 * rows.input_ids.len()).contains(n)), "{n_ready:?}");
+        assert_eq!(n_kept(), [0, 0], "it was lent");
+        assert!(*rows.input_ids == *expected.input_ids && rows.offsets.as_deref() == expected.offsets.as_deref());
     }
 
     #[test]
@@ -442,6 +451,7 @@ mod tests {
         let memory = RowMemory::default();
         let (reader, format) = (reader(2, Offsets::EachToken, [510, 64]), format(Offsets::EachToken, Side::Right, 2));
         reader.make_ready::<i64>(("what!", 10_000_000), &frame, &format, &memory, &AtomicBool::new(false));
+        reader.make_ready::<i64>(("what?", MAX_DOCUMENT_BYTES + 1), &frame, &format, &memory, &AtomicBool::new(false));
         assert_eq!([i64::pool(&memory).n_kept(), memory.spans.n_kept()], [0, 0]);
     }
 

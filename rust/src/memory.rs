@@ -94,6 +94,12 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
+impl<T> Buffer<T> {
+    fn n_bytes(&self) -> usize {
+        self.count * size_of::<T>()
+    }
+}
+
 /// Memory that the system gives, and where in it so many bytes are, from the start of a huge page on; None where it gives none.
 fn mapped(n_bytes: usize) -> Option<(MmapMut, Range<usize>)> {
     let n_in_pages = n_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)?;
@@ -143,15 +149,12 @@ impl<T: Pod> Pool<T> {
     }
 
     fn keep(&self, buffer: Buffer<T>) {
-        let n_bytes = |buffer: &Buffer<T>| buffer.len() * size_of::<T>();
-        if !(LEAST_KEPT_BYTES..=MOST_KEPT_BYTES).contains(&n_bytes(&buffer)) {
+        if !is_worth_keeping(&buffer) {
             return;
         }
         if let Ok(mut kept) = self.0.try_lock() {
             kept.push_back(buffer);
-            while kept.iter().map(n_bytes).sum::<usize>() > MOST_KEPT_BYTES {
-                kept.pop_front();
-            }
+            free_oldest(&mut kept);
         }
     }
 
@@ -161,11 +164,22 @@ impl<T: Pod> Pool<T> {
         self.0.lock().map_or(0, |kept| kept.iter().map(|buffer| buffer.len()).sum())
     }
 
-    /// Frees buffers that are too large to be kept: those of [`Lent::lend_next`] that were not lent.
+    /// Frees what is only kept by [`Lent::lend_next`] and was not lent.
     pub fn trim(&self) {
         if let Ok(mut kept) = self.0.try_lock() {
-            kept.retain(|buffer| buffer.len() * size_of::<T>() <= MOST_KEPT_BYTES);
+            kept.retain(is_worth_keeping);
+            free_oldest(&mut kept);
         }
+    }
+}
+
+fn is_worth_keeping<T>(buffer: &Buffer<T>) -> bool {
+    (LEAST_KEPT_BYTES..=MOST_KEPT_BYTES).contains(&buffer.n_bytes())
+}
+
+fn free_oldest<T>(kept: &mut VecDeque<Buffer<T>>) {
+    while kept.iter().map(Buffer::n_bytes).sum::<usize>() > MOST_KEPT_BYTES {
+        kept.pop_front();
     }
 }
 
@@ -329,8 +343,14 @@ mod tests {
         assert!(pool.lend(MOST_KEPT_BYTES / MOST_PARTS)[0] == 7);
         assert!(pool.lend(MOST_KEPT_BYTES)[0] == 0, "it was let go, and is too large to be kept");
         pool.lend(MOST_KEPT_BYTES).lend_next();
+        pool.lend(1).lend_next();
         pool.trim();
         assert_eq!(pool.n_kept(), 0);
+        let n = MOST_KEPT_BYTES / 2 / size_of::<i64>();
+        [pool.lend(n), pool.lend(n), pool.lend(n)].into_iter().for_each(Lent::lend_next);
+        assert_eq!(pool.n_kept(), 3 * n);
+        pool.trim();
+        assert_eq!(pool.n_kept(), 2 * n, "no more than is kept at other times");
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl<'f, T: RowId> Output<'f, T> {
     }
 
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
-    /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or its like for long texts, or four times what is needed.
+    /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or its
+    /// like for long texts, or four times what is needed.
     pub fn add(&mut self, plan: &Plan, rows: Range<usize>, first_document: usize, n_expected: usize) {
         let rows = plan.rows(rows);
         let longest = rows.iter().map(|row| self.frame.n_tokens() + row.ids.len()).max().unwrap_or(0);

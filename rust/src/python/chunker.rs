@@ -13,6 +13,7 @@ use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
 use crate::engine::{Engine, Loaded, encode_all, load, refused};
 use crate::error::{Error, Result};
+use crate::long::is_cut_by_count;
 use crate::output::{Offsets, RowFormat, Width};
 use crate::rows::{RowId, RowMemory, Side};
 use crate::special::{Companion, Frame, has_token_type_ids};
@@ -115,20 +116,23 @@ impl Chunker {
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
     }
 
-    /// Takes hold of all texts. While the first long one is copied, which only this thread may do, another one makes memory ready for rows.
+    /// Takes hold of all texts. While a long one that is alone is copied, which only this thread may do, another one makes memory ready for
+    /// its rows.
     fn held_with_memory<T: RowId>(&self, runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
-        let (mut is_first, are_there) = (self.reader.n_threads > 1, AtomicBool::new(false));
+        let is_alone = runs.iter().map(Texts::n_documents).sum::<usize>() == 1;
+        let gains = is_alone && self.reader.n_threads > 1 && is_cut_by_count(&self.reader.config);
+        let is_there = AtomicBool::new(false);
         thread::scope(|scope| {
             let held = hold(runs, 0, &mut |beginning, n_bytes| {
-                if std::mem::take(&mut is_first) {
-                    let (beginning, are_there) = (beginning.to_owned(), &are_there);
-                    let work = move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, are_there);
+                if gains {
+                    let (beginning, is_there) = (beginning.to_owned(), &is_there);
+                    let work = move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, is_there);
                     // Where the system has no thread to give, rows find their memory as they come.
                     let _ = thread::Builder::new().spawn_scoped(scope, work);
                 }
             });
-            are_there.store(true, Ordering::Relaxed);
+            is_there.store(true, Ordering::Relaxed);
             held
         })
     }

@@ -161,7 +161,8 @@ pub fn borrow<'t>(runs: &'t [Texts<'_>], held: &'t [Vec<Text>], first_document: 
 }
 
 impl Texts<'_> {
-    fn n_documents(&self) -> usize {
+    /// How many there are.
+    pub fn n_documents(&self) -> usize {
         match self {
             Self::Utf8(offsets, _) => offsets.as_slice().map_or(0, |o| o.len().saturating_sub(1)),
             Self::LargeUtf8(offsets, _) => offsets.as_slice().map_or(0, |o| o.len().saturating_sub(1)),
