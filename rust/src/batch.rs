@@ -1,8 +1,8 @@
 //! Documents to rows: [`Reader::plan`] tokenizes and cuts, for rows that are asked for later; [`Reader::rows`] goes all the way at once.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
+use crate::at_rest::AtRest;
 use crate::boundary::Breaks;
 use crate::chunk::plan_chunks;
 use crate::config::ChunkConfig;
@@ -57,21 +57,13 @@ pub struct Reader {
 
 /// Memory that was used before and will be used again.
 #[derive(Debug, Default)]
-pub struct Spare(Mutex<Vec<Part>>);
+pub struct Spare(AtRest<Part, KEPT_PARTS>);
 
 impl Spare {
-    /// Never waits: after a fork the lock may be held by a thread that is no more.
-    fn take(&self) -> Part {
-        self.0.try_lock().ok().and_then(|mut parts| parts.pop()).unwrap_or_default()
-    }
-
     fn give(&self, parts: Vec<Part>) {
-        if let Ok(mut all) = self.0.try_lock() {
-            let n_free = KEPT_PARTS.saturating_sub(all.len());
-            all.extend(parts.into_iter().filter(|part| part.tokens.n_bytes() <= KEPT_BYTES).take(n_free).map(|mut part| {
-                part.clear();
-                part
-            }));
+        for mut part in parts.into_iter().filter(|part| part.tokens.n_bytes() <= KEPT_BYTES) {
+            part.clear();
+            self.0.put(part);
         }
     }
 }
@@ -149,7 +141,7 @@ impl Reader {
 
     /// Reads a run of documents on this thread, or one document, of which there are pieces, on all threads.
     fn part(&self, documents: &[&str], run: &Range<usize>, first_document: usize, pieces: &[Piece]) -> Result<Part> {
-        let mut part = self.spare.take();
+        let mut part = self.spare.0.take();
         for index in run.clone() {
             self.read(documents[index], pieces, &mut part).map_err(|message| Error::document(first_document + index, message))?;
         }

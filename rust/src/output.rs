@@ -263,17 +263,14 @@ mod tests {
         Plan::new(vec![part])
     }
 
+    /// Of rows of up to so many tokens.
+    fn format(max_tokens: usize) -> RowFormat {
+        RowFormat { pad_id: 7, padding_side: Side::Right, width: Width::Longest, max_tokens, offsets: Offsets::EachToken, n_threads: 1 }
+    }
+
     #[test]
     fn rows_of_nothing_are_padding_once_others_are_wider() {
-        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-        let format = RowFormat {
-            pad_id: 7,
-            padding_side: Side::Right,
-            width: Width::Longest,
-            max_tokens: 4096,
-            offsets: Offsets::EachToken,
-            n_threads: 1,
-        };
+        let (frame, format) = (Frame { before: vec![], after: vec![], content_type_id: 0 }, format(4096));
         let memory = RowMemory::default();
         let mut output = Output::<i64>::new(&frame, &format, &memory, 0);
         output.add(&plan(&[0, 0]), 0..2, 0, usize::MAX);
@@ -283,15 +280,7 @@ mod tests {
 
     #[test]
     fn a_wrong_guess_from_short_rows_asks_for_no_more_memory_when_rows_get_long() {
-        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-        let format = RowFormat {
-            pad_id: 7,
-            padding_side: Side::Right,
-            width: Width::Longest,
-            max_tokens: 4096,
-            offsets: Offsets::EachToken,
-            n_threads: 1,
-        };
+        let (frame, format) = (Frame { before: vec![], after: vec![], content_type_id: 0 }, format(4096));
         let memory = RowMemory::default();
         let mut output = Output::<i64>::new(&frame, &format, &memory, 0);
         output.add(&plan(&[1]), 0..1, 0, usize::MAX);
@@ -303,15 +292,7 @@ mod tests {
 
     #[test]
     fn rows_of_long_lists_are_not_copied_where_the_guess_was_good() {
-        let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-        let format = RowFormat {
-            pad_id: 7,
-            padding_side: Side::Right,
-            width: Width::Longest,
-            max_tokens: 512,
-            offsets: Offsets::EachToken,
-            n_threads: 1,
-        };
+        let (frame, format) = (Frame { before: vec![], after: vec![], content_type_id: 0 }, format(512));
         let memory = RowMemory::default();
         let places = |n_text_bytes: usize, n_expected: usize| {
             let mut output = Output::<i64>::new(&frame, &format, &memory, n_text_bytes);
@@ -332,7 +313,7 @@ mod tests {
         for padding_side in [Side::Left, Side::Right] {
             for width in [Width::Longest, Width::Full] {
                 for n_expected in [0, 5, usize::MAX] {
-                    let format = RowFormat { pad_id: 7, padding_side, width, max_tokens: 40, offsets: Offsets::EachToken, n_threads: 2 };
+                    let format = RowFormat { padding_side, width, n_threads: 2, ..format(40) };
                     let mut whole = Output::<i64>::new(&frame, &format, &memory, 0);
                     whole.add(&plan(&lengths), 0..lengths.len(), 0, 0);
                     let mut parts = Output::<i64>::new(&frame, &format, &memory, 0);

@@ -80,6 +80,17 @@ pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
     });
 }
 
+/// `work` on the calling thread. What it gives to its argument runs on threads beside it, and is waited for; where the system has no thread,
+/// it does not run: only for what can be done without.
+#[cfg(any(test, feature = "python"))] // only Python gives texts that have to be waited for
+pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Box<dyn FnOnce() + Send + 'w>)) -> R) -> R {
+    thread::scope(|scope| {
+        work(&|other| {
+            let _ = thread::Builder::new().spawn_scoped(scope, other);
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +112,25 @@ mod tests {
             });
             assert_eq!(sum.into_inner(), n_items * (n_items + 1) / 2);
         }
+    }
+
+    #[test]
+    fn what_runs_beside_is_done_in_the_end() {
+        let (sum, is_told) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let answer = beside(|start| {
+            for number in 1..4 {
+                let (sum, is_told) = (&sum, &is_told);
+                start(Box::new(move || {
+                    while !is_told.load(Ordering::Relaxed) {
+                        thread::yield_now();
+                    }
+                    sum.fetch_add(number, Ordering::Relaxed);
+                }));
+            }
+            is_told.store(true, Ordering::Relaxed);
+            7
+        });
+        assert_eq!((answer, sum.into_inner()), (7, 6));
     }
 
     #[test]

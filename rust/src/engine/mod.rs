@@ -2,7 +2,6 @@
 
 mod added;
 mod aligned;
-mod at_rest;
 mod bytebpe;
 mod cache;
 mod charbpe;

@@ -4,11 +4,11 @@
 //! words already read, spans, and parts of long texts. A word is whatever the model can tokenize from its own bytes alone.
 
 use super::added::{AddedTokens, Section};
-use super::at_rest::AtRest;
 use super::cache::{Key, Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
 use super::tokens::TOKEN_BYTES;
 use super::{Engine, Piece, Tokens};
+use crate::at_rest::AtRest;
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -102,13 +102,16 @@ pub trait WordModel: Send + Sync {
     fn explain(&self) -> String;
 }
 
+/// Readers that are kept: more threads than this lose theirs when they are done.
+const N_READERS: usize = 64;
+
 /// An engine made of a model.
 #[derive(Debug)]
 pub struct WordEngine<M> {
     model: M,
     added: AddedTokens,
     /// What they have in their caches serves the next call.
-    at_rest: AtRest<Reader>,
+    at_rest: AtRest<Reader, N_READERS>,
 }
 
 /// What a thread needs to read: kept for the next call.

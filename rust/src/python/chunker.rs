@@ -1,7 +1,6 @@
 //! The class `Chunker`: options in, plans out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use numpy::{Element, PyArray2};
 use pyo3::prelude::*;
@@ -15,6 +14,7 @@ use crate::engine::{Engine, Loaded, encode_all, load, refused};
 use crate::error::{Error, Result};
 use crate::long::is_cut_by_count;
 use crate::output::{Offsets, RowFormat, Width};
+use crate::parallel;
 use crate::rows::{RowId, RowMemory, Side};
 use crate::special::{Companion, Frame, has_token_type_ids};
 
@@ -123,13 +123,11 @@ impl Chunker {
         let is_alone = runs.iter().map(Texts::n_documents).sum::<usize>() == 1;
         let gains = is_alone && self.reader.n_threads > 1 && is_cut_by_count(&self.reader.config);
         let is_there = AtomicBool::new(false);
-        thread::scope(|scope| {
+        parallel::beside(|start| {
             let held = hold(runs, 0, &mut |beginning, n_bytes| {
                 if gains {
                     let (beginning, is_there) = (beginning.to_owned(), &is_there);
-                    let work = move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, is_there);
-                    // Where the system has no thread to give, rows find their memory as they come.
-                    let _ = thread::Builder::new().spawn_scoped(scope, work);
+                    start(Box::new(move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, is_there)));
                 }
             });
             is_there.store(true, Ordering::Relaxed);

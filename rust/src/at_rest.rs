@@ -1,39 +1,39 @@
-//! What threads need to read, between one text and the next.
+//! What threads work with, between one piece of work and the next.
 
-use std::cell::Cell;
 use std::sync::Mutex;
-
-/// More threads than this lose what they used when they are done with it.
-const N_PLACES: usize = 64;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
-    /// Where this thread put something last, in any of these.
-    static LAST_PLACE: Cell<usize> = const { Cell::new(0) };
+    /// Threads are counted as they come here.
+    static THREAD_NUMBER: usize = {
+        static N_THREADS: AtomicUsize = AtomicUsize::new(0);
+        N_THREADS.fetch_add(1, Ordering::Relaxed)
+    };
 }
 
-/// Things that no thread uses. Each has a place with a lock of its own: one thread that comes by when another does loses nothing, and
-/// nobody waits. After a fork a lock may be held by a thread that is no more; its place is lost, and no other.
+/// Up to `N` things that no thread uses. Each has a place with a lock of its own: one thread that comes by when another does loses nothing,
+/// and nobody waits. After a fork a lock may be held by a thread that is no more; its place is lost, and no other.
 #[derive(Debug)]
-pub struct AtRest<T>(Box<[Place<T>; N_PLACES]>);
+pub struct AtRest<T, const N: usize>(Box<[Place<T>; N]>);
 
 /// In cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Place<T>(Mutex<Option<T>>);
 
-impl<T> Default for AtRest<T> {
+impl<T, const N: usize> Default for AtRest<T, N> {
     fn default() -> Self {
         Self(Box::new(std::array::from_fn(|_| Place(Mutex::new(None)))))
     }
 }
 
-impl<T: Default> AtRest<T> {
+impl<T: Default, const N: usize> AtRest<T, N> {
     /// What this thread put here last, if it is still there: that is in the cache of its core. Else what another one did, else a new one.
     pub fn take(&self) -> T {
         self.find(Option::take).unwrap_or_default()
     }
 
-    /// For who comes next.
+    /// For who comes next; where all places are taken, it is let go.
     pub fn put(&self, thing: T) {
         let mut thing = Some(thing);
         self.find(|place| {
@@ -45,14 +45,14 @@ impl<T: Default> AtRest<T> {
         });
     }
 
-    /// The first answer of a place, from this thread's last one on.
+    /// The first answer of a place, from this thread's own on.
     fn find<R>(&self, mut ask: impl FnMut(&mut Option<T>) -> Option<R>) -> Option<R> {
-        let last = LAST_PLACE.get();
-        (last..N_PLACES).chain(0..last).find_map(|at| {
-            let answer = ask(&mut *self.0[at].0.try_lock().ok()?)?;
-            LAST_PLACE.set(at);
-            Some(answer)
-        })
+        let own = Self::own_place();
+        (own..N).chain(0..own).find_map(|at| ask(&mut *self.0[at].0.try_lock().ok()?))
+    }
+
+    fn own_place() -> usize {
+        THREAD_NUMBER.with(|number| number % N)
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_thread_gets_back_what_it_put_and_another_one_what_is_left() {
-        let at_rest = AtRest::<Vec<u32>>::default();
+        let at_rest = AtRest::<Vec<u32>, 64>::default();
         let both_took = Barrier::new(2);
         thread::scope(|scope| {
             for own in 1..3 {
@@ -88,20 +88,20 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_where_many_threads_take_and_put_at_once() {
-        let at_rest = AtRest::<usize>::default();
+        let at_rest = AtRest::<usize, 64>::default();
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| (0..10_000).for_each(|_| at_rest.put(at_rest.take() + 1)));
             }
         });
-        assert_eq!((0..N_PLACES).map(|_| at_rest.take()).sum::<usize>(), 80_000);
+        assert_eq!((0..64).map(|_| at_rest.take()).sum::<usize>(), 80_000);
     }
 
     #[test]
     fn a_lock_that_is_never_let_go_costs_its_place_only() {
-        let at_rest = AtRest::<usize>::default();
+        let at_rest = AtRest::<usize, 64>::default();
         at_rest.put(7);
-        let held = at_rest.0[LAST_PLACE.get()].0.lock();
+        let held = at_rest.0[AtRest::<usize, 64>::own_place()].0.lock();
         assert_eq!(at_rest.take(), 0);
         at_rest.put(5);
         assert_eq!(at_rest.take(), 5);
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn what_there_is_no_place_for_is_let_go() {
-        let at_rest = AtRest::<usize>::default();
-        (1..=N_PLACES + 3).for_each(|thing| at_rest.put(thing));
-        let all: Vec<usize> = (0..N_PLACES + 3).map(|_| at_rest.take()).collect();
+        let at_rest = AtRest::<usize, 5>::default();
+        (1..=8).for_each(|thing| at_rest.put(thing));
+        let all: Vec<usize> = (0..8).map(|_| at_rest.take()).collect();
         assert_eq!(all.iter().filter(|&&thing| thing == 0).count(), 3);
     }
 }
