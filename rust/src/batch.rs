@@ -194,7 +194,7 @@ impl Reader {
             let n_more = if n_read == 0 { end / TOKEN_BYTES } else { expected(tokens.len() - start, n_read, end - n_read, SPARE_PLACES) };
             let n_in_all = expected(tokens.len() - start, n_read, text.len(), SPARE_PLACES);
             tokens.make_places(tokens.len() + n_more, start + n_in_all);
-            let joiner = Joiner::new(Columns::new(tokens.room(n_more)), spare);
+            let joiner = Joiner::new(Columns::new(tokens.room(n_more), self.n_threads), spare);
             let read = |hand: &mut Hand<'_, Columns<'_>>, i: usize| {
                 let mut part = hand.spare();
                 part.clear();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::ahead::{Ahead, Page};
 use crate::engine::Tokens;
 
 /// What tokens are joined in.
@@ -14,6 +15,9 @@ pub trait Target {
 
     /// The place for the piece that follows those before; None where there is too little.
     fn next_place(&mut self, piece: &Self::Piece) -> Option<Self::Place>;
+
+    /// Memory for the places that come next, to be asked for now.
+    fn pages_ahead(&mut self) -> [Option<Page>; 2];
 
     /// Writes tokens to their place.
     fn fill(place: Self::Place, piece: &Self::Piece);
@@ -120,8 +124,10 @@ impl<T: Target> Hand<'_, T> {
         let mut state = self.joiner.lock();
         state.waiting.insert(index, Read { piece, hand });
         state.give_places();
+        let pages = state.target.pages_ahead();
         let own: Vec<_> = state.placed.extract_if(.., |(_, read)| read.hand.is_none() || read.hand == hand).collect();
         drop(state);
+        pages.into_iter().flatten().for_each(Page::ask_for);
         for (place, Read { piece, .. }) in own {
             T::fill(place, &piece);
             self.spare.push(piece);
@@ -142,12 +148,14 @@ pub struct Columns<'t> {
     byte_spans: &'t mut [(u32, u32)],
     /// How many places are given out.
     pub n_tokens: usize,
+    ahead: [Ahead; 2],
 }
 
 impl<'t> Columns<'t> {
-    /// All of these, which are equally many.
-    pub fn new((ids, byte_spans): (&'t mut [u32], &'t mut [(u32, u32)])) -> Self {
-        Self { ids, byte_spans, n_tokens: 0 }
+    /// All of these, which are equally many, for so many threads to fill.
+    pub fn new((ids, byte_spans): (&'t mut [u32], &'t mut [(u32, u32)]), n_threads: usize) -> Self {
+        let ahead = [Ahead::new(ids, n_threads), Ahead::new(byte_spans, n_threads)];
+        Self { ids, byte_spans, n_tokens: 0, ahead }
     }
 }
 
@@ -159,6 +167,11 @@ impl<'t> Target for Columns<'t> {
         let place = (self.ids.split_off_mut(..tokens.len())?, self.byte_spans.split_off_mut(..tokens.len())?);
         self.n_tokens += tokens.len();
         Some(place)
+    }
+
+    fn pages_ahead(&mut self) -> [Option<Page>; 2] {
+        let [ids, byte_spans] = &mut self.ahead;
+        [ids.next_page(self.ids), byte_spans.next_page(self.byte_spans)]
     }
 
     fn fill((ids, byte_spans): Self::Place, tokens: &Tokens) {
@@ -179,7 +192,7 @@ mod tests {
     /// The tokens of so many pieces, joined in places for `n_places`, when the pieces are added by `add`.
     fn joined(n_places: usize, add: impl FnOnce(&Joiner<Columns<'_>>)) -> Tokens {
         let mut tokens = part(3);
-        let joiner = Joiner::new(Columns::new(with_length(tokens.room(n_places), n_places)), vec![part(4)]);
+        let joiner = Joiner::new(Columns::new(with_length(tokens.room(n_places), n_places), 2), vec![part(4)]);
         assert_eq!(joiner.hand().spare(), part(4));
         add(&joiner);
         let Joined { target: Columns { n_tokens, .. }, rest, .. } = joiner.finish();
@@ -223,7 +236,7 @@ mod tests {
     #[test]
     fn a_hand_fills_the_places_of_what_it_read_and_of_what_nobody_is_to() {
         let mut tokens = part(3);
-        let joiner = Joiner::new(Columns::new(with_length(tokens.room(20), 20)), Vec::new());
+        let joiner = Joiner::new(Columns::new(with_length(tokens.room(20), 20), 2), Vec::new());
         let (mut first, mut second) = (joiner.hand(), joiner.hand());
         let n_filled = |first: &Hand<'_, _>, second: &Hand<'_, _>| (first.spare.len(), second.spare.len());
         second.add(1, part(1));

@@ -5,6 +5,7 @@
 //! apart: parts of encoder layers on the CPU.
 //! Nothing outside `python/` knows about Python.
 
+mod ahead;
 mod at_rest;
 pub mod batch;
 pub mod boundary;

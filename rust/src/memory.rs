@@ -16,7 +16,7 @@ use memmap2::Advice;
 use memmap2::MmapMut;
 
 /// Of a huge page, where they are of the usual size.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Of a page, or less.
 const PAGE_BYTES: usize = 4096;

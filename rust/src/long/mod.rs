@@ -108,8 +108,8 @@ impl Form<'_> {
         add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
     ) -> Result<(Windows, Vec<ReadPiece>), String> {
         let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
-        let target =
-            RowTarget { form: self, windows, room: output.room(n_rows, self.room_tokens, n_expected), char_spans: &mut char_spans };
+        let room = output.room(n_rows, self.room_tokens, n_expected);
+        let target = RowTarget::new(self, windows, room, &mut char_spans, self.format.n_threads);
         let joiner = Joiner::new(target, Vec::new());
         add(&joiner)?;
         let outcome = joiner.finish();

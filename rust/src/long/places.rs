@@ -1,6 +1,7 @@
 //! Where the rows of a long document go, and who writes them.
 
 use super::windows::{Form, ReadPiece, Windows};
+use crate::ahead::{Ahead, Page};
 use crate::batch::byte_span;
 use crate::engine::Tokens;
 use crate::join::Target;
@@ -14,6 +15,7 @@ pub struct RowTarget<'o, T> {
     pub room: RowRoom<'o, T>,
     /// `(n_rows,)`: of chunks.
     pub char_spans: &'o mut [(u32, u32)],
+    ahead: [Ahead; 2],
 }
 
 /// Places for the rows that a piece fills.
@@ -24,6 +26,14 @@ pub struct RowPlace<'o, T> {
     n_surplus: u32,
     room: RowRoom<'o, T>,
     char_spans: &'o mut [(u32, u32)],
+}
+
+impl<'o, T> RowTarget<'o, T> {
+    /// For so many threads to fill.
+    pub fn new(form: Form<'o>, windows: Windows, room: RowRoom<'o, T>, char_spans: &'o mut [(u32, u32)], n_threads: usize) -> Self {
+        let ahead = [Ahead::new(room.ids, n_threads), Ahead::new(room.offsets.as_deref().unwrap_or_default(), n_threads)];
+        Self { form, windows, room, char_spans, ahead }
+    }
 }
 
 impl<'o, T: RowId> Target for RowTarget<'o, T> {
@@ -39,6 +49,11 @@ impl<'o, T: RowId> Target for RowTarget<'o, T> {
         let (form, n_surplus) = (self.form, self.windows.n_surplus);
         let carried = self.windows.advance(piece, &form);
         Some(RowPlace { form, carried, n_surplus, room: RowRoom { width, ids, offsets }, char_spans })
+    }
+
+    fn pages_ahead(&mut self) -> [Option<Page>; 2] {
+        let [ids, offsets] = &mut self.ahead;
+        [ids.next_page(self.room.ids), offsets.next_page(self.room.offsets.as_deref().unwrap_or_default())]
     }
 
     fn fill(place: Self::Place, piece: &ReadPiece) {
