@@ -93,7 +93,7 @@ def test_a_lone_surrogate_far_into_a_long_text_is_told_with_its_place() -> None:
     assert caught.value.document_index == 1
 
 
-def test_a_lone_surrogate_after_memory_was_made_ready_for_rows_is_told() -> None:
+def test_a_lone_surrogate_in_a_text_that_others_began_to_read_is_told() -> None:
     both = Chunker(built("bert_like"), threads=2, **SHORT)
     with pytest.raises(DocumentError, match="position 6000000") as caught:
         both(["é fox " * 1_000_000 + "\ud800"])

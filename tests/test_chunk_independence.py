@@ -46,6 +46,20 @@ def test_a_document_that_is_joined_several_times_is_independent_of_threads() -> 
         np.testing.assert_array_equal(getattr(two, array), getattr(one, array))
 
 
+@pytest.mark.parametrize("name", ["bert_like", "roberta_like", "t5_like", "xlnet_like"])
+def test_a_text_that_is_read_while_it_is_copied_has_the_rows_of_its_bytes(name: str) -> None:
+    text = " ".join(TEXTS) * 30_000  # not ASCII, and alone in its call
+    options: dict[str, Any] = {"max_tokens": 512, "overlap_tokens": 64, "offsets": True}
+    one = Chunker(built(name), threads=1, **options)(text.encode())
+    for threads in (2, 5):
+        chunker = Chunker(built(name), threads=threads, **options)
+        for _ in range(3):
+            several = chunker(text)
+            for array in ("input_ids", "lengths", "offsets", "char_spans", "token_spans", "fresh_tokens"):
+                np.testing.assert_array_equal(getattr(several, array), getattr(one, array))
+            assert list(several.coverage) == list(one.coverage)
+
+
 @pytest.mark.parametrize("name", ["bert_like", "roberta_like", "t5_like"])
 @pytest.mark.parametrize("overlap_tokens", [0, 64, 500])
 def test_rows_of_a_long_document_are_those_of_its_plan(name: str, overlap_tokens: int) -> None:

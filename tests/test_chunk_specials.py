@@ -58,6 +58,16 @@ def test_specials_error_refuses_a_literal_special_and_names_it(name: str) -> Non
     assert "specials" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", sorted(SPECIAL_OF))
+def test_specials_error_names_a_special_anywhere_in_a_text_that_is_read_while_it_is_copied(name: str) -> None:
+    chunker = Chunker(built(name), specials="error", threads=2, **SHORT)
+    for n_before, n_after in ((1_000, 999_000), (500_000, 500_000), (1_000_000, 0)):
+        text = "é fox " * n_before + SPECIAL_OF[name] + " dog é" * n_after
+        with pytest.raises(longctx.DocumentError, match=f"at character {6 * n_before}") as caught:
+            chunker(text)
+        assert caught.value.document_index == 0
+
+
 def pair_room(name: str, lengths_of: dict[str, str]) -> tuple[oracle.Frame, int]:
     frame = oracle.frame(built(name), **lengths_of)
     return frame, frame.n_added

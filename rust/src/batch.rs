@@ -9,7 +9,7 @@ use crate::config::ChunkConfig;
 use crate::engine::{Engine, Piece, SHORT_TEXT_BYTES, TOKEN_BYTES, Tokens, encode_into};
 use crate::error::{Error, Result};
 use crate::join::{Columns, Hand, Joined, Joiner};
-use crate::long::is_cut_by_count;
+use crate::long::{HeadStart, Windows, is_cut_by_count};
 use crate::offsets::CharIndex;
 use crate::output::{Offsets, Output, RowFormat, Rows};
 use crate::parallel;
@@ -88,21 +88,46 @@ impl Reader {
         format: &RowFormat,
         memory: &RowMemory,
     ) -> Result<(Rows<T>, Vec<[i64; 4]>)> {
+        self.rows_after(None, documents, frame, format, memory)
+    }
+
+    /// The same, where the only document has a head start.
+    ///
+    /// # Errors
+    /// As for a plan.
+    pub fn rows_after<'f, T: RowId>(
+        &self,
+        mut head_start: Option<HeadStart<'f, T>>,
+        documents: &[&str],
+        frame: &'f Frame,
+        format: &'f RowFormat,
+        memory: &'f RowMemory,
+    ) -> Result<(Rows<T>, Vec<[i64; 4]>)> {
         let n_bytes: usize = documents.iter().map(|text| text.len()).sum();
-        let (mut output, mut coverage) = (Output::new(frame, format, memory, n_bytes), Vec::with_capacity(documents.len()));
-        let group_bytes = if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD };
+        let new_output = || Output::new(frame, format, memory, n_bytes);
+        let (mut output, mut coverage) = (new_output(), Vec::with_capacity(documents.len()));
+        let group_bytes = self.group_bytes();
         let (mut n_rows, mut n_read) = (0, 0);
         for group in runs(documents, group_bytes) {
             let (index, text) = (group.start, documents[group.start]);
             let pieces = if text.len() > group_bytes { self.engine.pieces(text) } else { vec![] };
             if pieces.len() > self.n_threads && is_cut_by_count(&self.config) {
                 let n_expected = |n_more| expected(n_rows + n_more, n_read + text.len(), n_bytes, SPARE_ROWS) + 8;
-                let added = self.add_rows((index, text), &pieces, frame, format, &mut output, n_expected);
+                let (mut windows, mut rest) = (Windows::default(), pieces.as_slice());
+                if let Some(head) = head_start.take()
+                    && let Some(others) = pieces.strip_prefix(head.pieces.as_slice()).filter(|others| !others.is_empty())
+                {
+                    (output, windows, rest) = (head.output, head.windows, others);
+                }
+                let added = self.add_rows((index, text), rest, windows, &mut output, n_expected);
                 if let Some(counts) = added.map_err(|message| Error::document(index, message))? {
                     coverage.push(counts);
                     n_rows += counts[3] as usize;
                     n_read += text.len();
                     continue;
+                }
+                if rest.len() < pieces.len() {
+                    output = new_output();
                 }
             }
             let plan = if pieces.is_empty() {
@@ -117,6 +142,11 @@ impl Reader {
             self.spare.give(plan.into_parts());
         }
         Ok((output.finish(), coverage))
+    }
+
+    /// Documents that are read together have so many bytes; one that has more is read in pieces.
+    pub(crate) fn group_bytes(&self) -> usize {
+        if self.n_threads == 1 { GROUP_BYTES } else { self.n_threads * GROUP_BYTES_PER_THREAD }
     }
 
     fn plan_from(&self, documents: &[&str], first_document: usize) -> Result<Plan> {
@@ -203,7 +233,7 @@ impl Reader {
                 Ok::<_, String>(())
             };
             parallel::map_with(pieces.len(), self.n_threads, || joiner.hand(), read)?;
-            let Joined { target: Columns { n_tokens, .. }, rest, spare: unused } = joiner.finish();
+            let Joined { target: Columns { n_tokens, .. }, rest, spare: unused, .. } = joiner.finish();
             tokens.advance(n_tokens);
             for part in &rest {
                 tokens.append(part);

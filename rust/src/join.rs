@@ -57,6 +57,8 @@ pub struct Hand<'j, T: Target> {
 pub struct Joined<T: Target> {
     /// With places for no more.
     pub target: T,
+    /// Pieces that have places: so many from the first on.
+    pub n_placed: usize,
     /// The pieces for which there was no place.
     pub rest: Vec<T::Piece>,
     /// Pieces without use, for their memory.
@@ -98,13 +100,13 @@ impl<T: Target> Joiner<T> {
     pub fn finish(self) -> Joined<T> {
         let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.give_places();
-        let State { target, waiting, placed, mut spare, .. } = state;
+        let State { target, waiting, next_piece: n_placed, placed, mut spare, .. } = state;
         // Those that got a place when the thread that read them had nothing more to read.
         for (place, Read { piece, .. }) in placed {
             T::fill(place, &piece);
             spare.push(piece);
         }
-        Joined { target, rest: waiting.into_values().map(|read| read.piece).collect(), spare }
+        Joined { target, n_placed, rest: waiting.into_values().map(|read| read.piece).collect(), spare }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -195,7 +197,8 @@ mod tests {
         let joiner = Joiner::new(Columns::new(with_length(tokens.room(n_places), n_places), 2), vec![part(4)]);
         assert_eq!(joiner.hand().spare(), part(4));
         add(&joiner);
-        let Joined { target: Columns { n_tokens, .. }, rest, .. } = joiner.finish();
+        let Joined { target: Columns { n_tokens, .. }, n_placed, rest, .. } = joiner.finish();
+        assert_eq!(tokens.len() - part(3).len() + n_tokens, (0..n_placed).map(|piece| part(piece).len()).sum::<usize>());
         tokens.advance(n_tokens);
         for part in &rest {
             tokens.append(part);
@@ -249,8 +252,8 @@ mod tests {
         first.add(3, part(3));
         assert_eq!(n_filled(&first, &second), (3, 1), "the place of piece 4 is left to its hand");
         drop((first, second));
-        let Joined { target: Columns { n_tokens, .. }, rest, spare } = joiner.finish();
-        assert!(rest.is_empty() && spare.len() == 5);
+        let Joined { target: Columns { n_tokens, .. }, n_placed, rest, spare } = joiner.finish();
+        assert!(n_placed == 5 && rest.is_empty() && spare.len() == 5);
         tokens.advance(n_tokens);
         assert_eq!(tokens, expected(5));
     }

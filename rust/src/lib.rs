@@ -15,6 +15,7 @@ pub mod dense;
 pub mod documents;
 pub mod engine;
 pub mod error;
+mod growing;
 mod join;
 mod long;
 mod memory;

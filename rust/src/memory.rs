@@ -18,9 +18,6 @@ use memmap2::MmapMut;
 /// Of a huge page, where they are of the usual size.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Of a page, or less.
-const PAGE_BYTES: usize = 4096;
-
 /// Buffers from this size on lie in huge pages.
 const LEAST_HUGE_BYTES: usize = HUGE_PAGE_BYTES / 2;
 
@@ -95,6 +92,11 @@ impl<T: Pod> Buffer<T> {
 }
 
 impl<T> Buffer<T> {
+    /// Where the numbers start: for who owns this and nothing else, or writes no number that others read.
+    pub fn start(&self) -> *mut T {
+        self.start.as_ptr()
+    }
+
     fn n_bytes(&self) -> usize {
         self.count * size_of::<T>()
     }
@@ -111,7 +113,7 @@ fn mapped(n_bytes: usize) -> Option<(MmapMut, Range<usize>)> {
     Some((memory, start..start + n_bytes))
 }
 
-/// Buffers that were let go, for those that come. Bounded: the oldest are freed. Beyond that, those that are to be lent next.
+/// Buffers that were let go, for those that come. Bounded: the oldest are freed.
 #[derive(Debug)]
 pub struct Pool<T>(Mutex<VecDeque<Buffer<T>>>);
 
@@ -149,37 +151,15 @@ impl<T: Pod> Pool<T> {
     }
 
     fn keep(&self, buffer: Buffer<T>) {
-        if !is_worth_keeping(&buffer) {
+        if !(LEAST_KEPT_BYTES..=MOST_KEPT_BYTES).contains(&buffer.n_bytes()) {
             return;
         }
         if let Ok(mut kept) = self.0.try_lock() {
             kept.push_back(buffer);
-            free_oldest(&mut kept);
+            while kept.iter().map(Buffer::n_bytes).sum::<usize>() > MOST_KEPT_BYTES {
+                kept.pop_front();
+            }
         }
-    }
-
-    /// How many numbers are kept.
-    #[cfg(test)]
-    pub fn n_kept(&self) -> usize {
-        self.0.lock().map_or(0, |kept| kept.iter().map(|buffer| buffer.len()).sum())
-    }
-
-    /// Frees what is only kept by [`Lent::lend_next`] and was not lent.
-    pub fn trim(&self) {
-        if let Ok(mut kept) = self.0.try_lock() {
-            kept.retain(is_worth_keeping);
-            free_oldest(&mut kept);
-        }
-    }
-}
-
-fn is_worth_keeping<T>(buffer: &Buffer<T>) -> bool {
-    (LEAST_KEPT_BYTES..=MOST_KEPT_BYTES).contains(&buffer.n_bytes())
-}
-
-fn free_oldest<T>(kept: &mut VecDeque<Buffer<T>>) {
-    while kept.iter().map(Buffer::n_bytes).sum::<usize>() > MOST_KEPT_BYTES {
-        kept.pop_front();
     }
 }
 
@@ -192,22 +172,7 @@ impl<T: Pod> Drop for Lent<T> {
 impl<T: Pod> Lent<T> {
     /// Where the numbers start: for who owns this and nothing else.
     pub fn as_ptr(&self) -> *mut T {
-        self.buffer.start.as_ptr()
-    }
-
-    /// Has the system give the memory of these numbers now, as far as there are so many: one in each page is overwritten.
-    pub fn touch(&mut self, numbers: Range<usize>) {
-        let n_numbers = self.count;
-        let numbers = &mut self[numbers.start.min(n_numbers)..numbers.end.min(n_numbers)];
-        numbers.iter_mut().step_by(PAGE_BYTES / size_of::<T>()).for_each(|number| *number = T::zeroed());
-    }
-
-    /// Gives this back to its pool, however large it is, until it is lent again or the pool is trimmed.
-    pub fn lend_next(mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        if let Ok(mut kept) = self.pool.0.try_lock() {
-            kept.push_back(buffer);
-        }
+        self.buffer.start()
     }
 
     /// Only the first `n`.
@@ -274,17 +239,6 @@ pub fn reserve<T: Copy>(column: &mut Vec<T>, n_more: usize) {
     }
 }
 
-/// The same for a text.
-#[cfg(feature = "python")] // all others are borrowed
-pub fn reserve_text(text: &mut String, n_more_bytes: usize) {
-    if text.capacity() - text.len() < n_more_bytes {
-        let mut longer = String::with_capacity(text.len() + n_more_bytes);
-        prefer_huge_pages(longer.as_ptr(), longer.capacity());
-        longer.push_str(text);
-        *text = longer;
-    }
-}
-
 /// The memory of a column comes in huge pages from now on, where it is large. Where the advice is not taken, nothing is lost.
 fn prefer_huge_pages<T>(column: *const T, capacity: usize) {
     #[cfg(target_os = "linux")]
@@ -330,27 +284,6 @@ mod tests {
             reserve(&mut column, n);
             assert!(column == vec![7; n / 2] && column.capacity() >= n / 2 + n);
         }
-    }
-
-    #[test]
-    fn a_buffer_that_is_to_be_lent_next_may_be_of_any_size_once() {
-        let pool = Arc::new(Pool::<i64>::default());
-        let mut large = pool.lend(MOST_KEPT_BYTES);
-        large.fill(7);
-        large.touch(1..usize::MAX);
-        assert!(large.iter().filter(|&&number| number == 0).count() == (MOST_KEPT_BYTES * 8 - 8).div_ceil(PAGE_BYTES) && large[0] == 7);
-        large.lend_next();
-        assert!(pool.lend(MOST_KEPT_BYTES / MOST_PARTS)[0] == 7);
-        assert!(pool.lend(MOST_KEPT_BYTES)[0] == 0, "it was let go, and is too large to be kept");
-        pool.lend(MOST_KEPT_BYTES).lend_next();
-        pool.lend(1).lend_next();
-        pool.trim();
-        assert_eq!(pool.n_kept(), 0);
-        let n = MOST_KEPT_BYTES / 2 / size_of::<i64>();
-        [pool.lend(n), pool.lend(n), pool.lend(n)].into_iter().for_each(Lent::lend_next);
-        assert_eq!(pool.n_kept(), 3 * n);
-        pool.trim();
-        assert_eq!(pool.n_kept(), 2 * n, "no more than is kept at other times");
     }
 
     #[test]

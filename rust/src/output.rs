@@ -115,6 +115,16 @@ impl<'f, T: RowId> Output<'f, T> {
         Self { frame, format, memory, rows, longest: 0, most_ahead_bytes }
     }
 
+    /// What rows are made of beside those of documents.
+    pub fn frame(&self) -> &'f Frame {
+        self.frame
+    }
+
+    /// The form of the rows.
+    pub fn format(&self) -> &'f RowFormat {
+        self.format
+    }
+
     /// Appends the rows of a range of a plan, whose documents are counted from `first_document` on. `n_expected` is a guess at the number
     /// of all rows: the better it is, the less is copied. A wrong one costs no more than [`MOST_AHEAD_BYTES`], or its
     /// like for long texts, or four times what is needed.

@@ -58,15 +58,6 @@ pub struct RowMemory {
     pub spans: Arc<Pool<[i32; 2]>>,
 }
 
-impl RowMemory {
-    /// Frees what was made ready and not used.
-    pub fn trim(&self) {
-        self.wide.trim();
-        self.narrow.trim();
-        self.spans.trim();
-    }
-}
-
 /// Where in a row of `width` the row's own tokens begin, and where padding after them does.
 fn token_range(frame: &Frame, n_content: usize, width: usize, side: Side) -> Range<usize> {
     let n_tokens = frame.n_tokens() + n_content;

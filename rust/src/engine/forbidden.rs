@@ -47,6 +47,10 @@ impl Engine for Forbidding {
         self.engine.encode(text, piece, tokens)
     }
 
+    fn reads_past(&self) -> usize {
+        self.engine.reads_past().max(self.longest_bytes + 3) // to the end of a character
+    }
+
     fn explain(&self) -> String {
         self.engine.explain()
     }

@@ -53,6 +53,11 @@ pub trait Engine: Send + Sync {
     /// A message where the model refuses the text, for example for want of an unknown token.
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> std::result::Result<(), String>;
 
+    /// Bytes after the end of a piece that [`Engine::encode`] looks at, beside whether there are any. It looks at none before the context.
+    fn reads_past(&self) -> usize {
+        0
+    }
+
     /// Which engine this is, and why.
     fn explain(&self) -> String;
 }

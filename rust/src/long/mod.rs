@@ -1,18 +1,20 @@
 //! Rows of a long document, written piece by piece by the threads that read it: no more tokens are held than those of the pieces at hand.
 
+mod head_start;
 mod places;
-mod ready;
 #[cfg(test)]
 mod tests;
 mod windows;
 
+pub use head_start::HeadStart;
 use places::RowTarget;
-use windows::{Form, ReadPiece, Windows};
+pub use windows::Windows;
+use windows::{Form, ReadPiece};
 
 use crate::batch::{Reader, expected};
 use crate::config::{Boundary, ChunkConfig, Select, Tail};
 use crate::engine::Piece;
-use crate::join::{Hand, Joiner};
+use crate::join::{Hand, Joined, Joiner};
 use crate::offsets::CharIndex;
 use crate::output::{Output, RowFormat};
 use crate::parallel;
@@ -38,40 +40,34 @@ impl Reader {
 
     /// Adds the rows of a document, and gives its coverage (see [`Plan::coverage`](crate::plan::Plan::coverage)). None, and no rows, where
     /// the document may have less than a row of tokens, or a piece is refused: whoever reads the pieces in order finds the first of those.
-    /// `n_expected` guesses at the rows of all documents, from the number of this one's.
+    /// `windows` are those of the pieces before these, whose rows are there already. `n_expected` guesses at the rows of all documents, from
+    /// the number of this one's.
     pub(crate) fn add_rows<T: RowId>(
         &self,
         (index, text): (usize, &str),
         pieces: &[Piece],
-        frame: &Frame,
-        format: &RowFormat,
+        mut windows: Windows,
         output: &mut Output<'_, T>,
         n_expected: impl Fn(usize) -> usize,
     ) -> Result<Option<[i64; 4]>, String> {
-        let form = self.form(frame, format);
-        let read = |index: usize, mut piece: ReadPiece| {
-            piece.tokens.clear();
-            self.engine.encode(text, &pieces[index], &mut piece.tokens)?;
-            piece.char_index = CharIndex::within(text, pieces[index].own.clone(), 1);
-            if form.has_offsets() {
-                piece.char_index.to_char_spans(piece.tokens.byte_spans_mut());
-            }
-            Ok::<_, String>(piece)
-        };
+        let form = self.form(output.frame(), output.format());
+        let read = |index: usize, spare: ReadPiece| self.read_piece(text, &pieces[index], &form, spare);
 
         let step = pieces.len().div_ceil(N_SAMPLES);
         let chosen: Vec<usize> = (0..pieces.len()).step_by(step).collect();
         let samples = parallel::map(chosen.len(), self.n_threads, |i| read(chosen[i], ReadPiece::default()));
         let Ok(samples) = samples else { return Ok(None) };
         let n_in_samples: usize = samples.iter().map(|piece| piece.tokens.len()).sum();
-        if n_in_samples <= form.room_tokens {
+        if windows.n_tokens() + n_in_samples <= form.room_tokens {
             return Ok(None);
         }
         let n_sample_bytes: usize = chosen.iter().map(|&index| pieces[index].own.len()).sum();
 
-        let mut windows = Windows { n_pieces_left: pieces.len(), ..Windows::default() };
-        let n_rows = form.n_rows_ahead::<T>(expected(n_in_samples, n_sample_bytes, text.len(), SPARE_ROWS), text.len());
-        let joined = form.joined(windows, [n_rows, n_expected(n_rows)], index, output, |joiner| {
+        windows.n_pieces_left = pieces.len();
+        let (n_cut, n_bytes) = (windows.n_cut, pieces.iter().map(|piece| piece.own.len()).sum());
+        let n_tokens = windows.carried.len() + expected(n_in_samples, n_sample_bytes, n_bytes, SPARE_ROWS);
+        let n_rows = form.n_rows_ahead::<T>(n_tokens, n_bytes);
+        let joined = form.joined(windows, [n_rows, n_expected(n_cut + n_rows)], index, output, |joiner| {
             chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
             let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
             let read_next = |hand: &mut Hand<'_, _>, i: usize| {
@@ -82,11 +78,12 @@ impl Reader {
             parallel::map_with(others.len(), self.n_threads, || joiner.hand(), read_next)
         });
         let rest;
-        (windows, rest) = joined?;
+        (windows, _, rest) = joined?;
         if !rest.is_empty() {
             // There are more than were expected, and now it is known how many.
             let n_rows = form.n_windows(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
-            (windows, _) = form.joined(windows, [n_rows, n_expected(n_rows)], index, output, |joiner| {
+            let n_expected = n_expected(windows.n_cut + n_rows);
+            (windows, ..) = form.joined(windows, [n_rows, n_expected], index, output, |joiner| {
                 rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
                 Ok(vec![])
             })?;
@@ -94,11 +91,21 @@ impl Reader {
         let [n_tokens, n_rows] = [windows.n_tokens() as i64, windows.n_cut as i64];
         Ok(Some([n_tokens, n_tokens, n_rows, n_rows]))
     }
+
+    fn read_piece(&self, text: &str, piece: &Piece, form: &Form<'_>, mut read: ReadPiece) -> Result<ReadPiece, String> {
+        read.tokens.clear();
+        self.engine.encode(text, piece, &mut read.tokens)?;
+        read.char_index = CharIndex::within(text, piece.own.clone(), 1);
+        if form.has_offsets() {
+            read.char_index.to_char_spans(read.tokens.byte_spans_mut());
+        }
+        Ok(read)
+    }
 }
 
 impl Form<'_> {
     /// Adds rows, up to `n_rows` of them where all documents may have `n_expected` in the end, of the pieces that `add` gives to a joiner.
-    /// Gives the windows after them, and the pieces for which there was no place.
+    /// Gives the windows after them, how many pieces have places, and those for which there was none.
     fn joined<T: RowId>(
         self,
         mut windows: Windows,
@@ -106,18 +113,17 @@ impl Form<'_> {
         document: usize,
         output: &mut Output<'_, T>,
         add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
-    ) -> Result<(Windows, Vec<ReadPiece>), String> {
+    ) -> Result<(Windows, usize, Vec<ReadPiece>), String> {
         let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
         let room = output.room(n_rows, self.room_tokens, n_expected);
         let target = RowTarget::new(self, windows, room, &mut char_spans, self.format.n_threads);
         let joiner = Joiner::new(target, Vec::new());
         add(&joiner)?;
-        let outcome = joiner.finish();
-        windows = outcome.target.windows;
-        let rest = outcome.rest;
+        let Joined { target, n_placed, rest, .. } = joiner.finish();
+        windows = target.windows;
         for row in first_row..windows.n_cut {
             output.count(document, &windows.chunk(row, char_spans[row - first_row], &self));
         }
-        Ok((windows, rest))
+        Ok((windows, n_placed, rest))
     }
 }

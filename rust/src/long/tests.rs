@@ -1,22 +1,35 @@
-use std::sync::atomic::AtomicBool;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
+use super::HeadStart;
 use super::windows::Form;
 use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Tail};
 use crate::documents::MAX_DOCUMENT_BYTES;
 use crate::engine::{Engine, Piece, Tokens};
+use crate::growing::Writer;
 use crate::output::{Offsets, Output, RowFormat, Width};
-use crate::rows::{RowId, RowMemory, Side};
+use crate::rows::{RowMemory, Side};
 use crate::special::{FixedToken, Frame};
 
 const PIECE_BYTES: usize = 60_000;
 
-/// A token for each character but blanks; cut anywhere between characters.
-struct Characters;
+/// Bytes after a piece in which refused characters are looked for.
+const REACH: usize = 8;
+
+/// A token for each character but blanks; cut anywhere between characters. Counts the pieces it reads.
+#[derive(Default)]
+struct Characters(Arc<AtomicUsize>);
 
 impl Engine for Characters {
     fn pieces(&self, text: &str) -> Vec<Piece> {
         let (mut pieces, mut start) = (Vec::new(), 0);
+        if text.contains('~') {
+            start = 7;
+            pieces.push(Piece { context_start: 0, own: 0..start });
+        }
         while start < text.len() {
             let end = text.ceil_char_boundary((start + PIECE_BYTES).min(text.len()));
             pieces.push(Piece { context_start: start, own: start..end });
@@ -26,6 +39,10 @@ impl Engine for Characters {
     }
 
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
+        let after = &text.as_bytes()[piece.own.end..];
+        if let Some(at) = after.iter().take(REACH).position(|&byte| byte == b'!') {
+            return Err(format!("refused at {}", piece.own.end + at));
+        }
         for (at, character) in text[piece.own.clone()].char_indices().filter(|&(_, character)| character != ' ') {
             if character == '!' {
                 return Err(format!("refused at {}", piece.own.start + at));
@@ -33,7 +50,12 @@ impl Engine for Characters {
             let start = (piece.own.start + at) as u32;
             tokens.push(character as u32, (start, start + character.len_utf8() as u32));
         }
+        self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn reads_past(&self) -> usize {
+        REACH
     }
 
     fn explain(&self) -> String {
@@ -41,9 +63,15 @@ impl Engine for Characters {
     }
 }
 
-fn reader(n_threads: usize, offsets: Offsets, [room_tokens, overlap_tokens]: [usize; 2]) -> Reader {
+fn reader(n_threads: usize, offsets: Offsets, lengths: [usize; 2]) -> Reader {
+    counting_reader(n_threads, offsets, lengths).0
+}
+
+fn counting_reader(n_threads: usize, offsets: Offsets, [room_tokens, overlap_tokens]: [usize; 2]) -> (Reader, Arc<AtomicUsize>) {
+    let n_read = Arc::default();
     let config = ChunkConfig { room_tokens, overlap_tokens, boundary: Boundary::Token, tail: Tail::Keep, select: Select::All };
-    Reader { engine: Box::new(Characters), config, offsets, n_threads, spare: Spare::default() }
+    let engine = Box::new(Characters(Arc::clone(&n_read)));
+    (Reader { engine, config, offsets, n_threads, spare: Spare::default() }, n_read)
 }
 
 fn format(offsets: Offsets, padding_side: Side, n_threads: usize) -> RowFormat {
@@ -96,38 +124,105 @@ fn unfair_samples_and_wide_overlaps_ask_for_no_more_than_the_text_is_worth() {
     assert_eq!(ahead(499, 100_000_000), 400_001);
 }
 
-#[test]
-fn memory_made_ready_is_lent_to_the_rows_of_the_text_and_changes_none() {
-    let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-    let text = "é 中   ".repeat(1_500_000);
-    let format = RowFormat { max_tokens: 510, ..format(Offsets::EachToken, Side::Right, 2) };
-    let reader = reader(2, Offsets::EachToken, [510, 64]);
-    let expected = reader.rows::<i64>(&[&text], &frame, &format, &RowMemory::default());
-    let memory = RowMemory::default();
-    let n_kept = || [i64::pool(&memory).n_kept(), memory.spans.n_kept()];
-    let make_ready = |is_there: bool| {
-        reader.make_ready::<i64>((&text[..6000], text.len()), &frame, &format, &memory, &AtomicBool::new(is_there));
-    };
-    make_ready(true);
-    assert_eq!(n_kept(), [0, 0], "the text was faster");
-    make_ready(false);
-    let n_ready = n_kept();
-    let read = reader.rows::<i64>(&[&text], &frame, &format, &memory);
-    assert!(expected.is_ok() && read.is_ok());
-    let (Ok((expected, _)), Ok((rows, _))) = (expected, read) else { return };
-    assert!(n_ready.iter().all(|n| (rows.input_ids.len()..2 * rows.input_ids.len()).contains(n)), "{n_ready:?}");
-    assert_eq!(n_kept(), [0, 0], "it was lent");
-    assert!(*rows.input_ids == *expected.input_ids && rows.offsets.as_deref() == expected.offsets.as_deref());
+/// Reads a text as it grows, by a writer that waits before it writes the end until so many pieces are read.
+fn head_start<'f>(
+    reader: &Reader,
+    [beginning, end]: [&str; 2],
+    n_read: &(dyn Fn() -> usize + Sync),
+    n_awaited: usize,
+    (frame, format, memory): (&'f Frame, &'f RowFormat, &'f RowMemory),
+) -> Option<HeadStart<'f, i64>> {
+    let (mut writer, is_there, n_bytes) = (Writer::default(), AtomicBool::new(false), beginning.len() + end.len());
+    writer.push(beginning, |_| n_bytes);
+    let text = Arc::clone(writer.text());
+    thread::scope(|scope| {
+        let head = scope.spawn(|| reader.head_start::<i64>((&text, n_bytes), frame, format, memory, &is_there));
+        while n_read() < n_awaited && !head.is_finished() {
+            thread::yield_now();
+        }
+        writer.push(end, |_| unreachable!("there is room"));
+        is_there.store(true, Ordering::Relaxed);
+        head.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn assert_head_start_changes_nothing(
+    beginning: &str,
+    end: &str,
+    n_threads: usize,
+    lengths: [usize; 2],
+    n_awaited: usize,
+    n_pieces: Range<usize>,
+) {
+    let frame = Frame { before: vec![FixedToken { id: 1, type_id: 0 }], after: vec![], content_type_id: 0 };
+    let text = beginning.to_owned() + end;
+    for offsets in [Offsets::EachToken, Offsets::ChunksOnly] {
+        let (reader, n_read) = counting_reader(n_threads, offsets, lengths);
+        assert!(text.len() > reader.group_bytes());
+        let format = RowFormat { max_tokens: 1 + lengths[0], ..format(offsets, Side::Left, n_threads) };
+        let memory = RowMemory::default();
+        let n_read = || n_read.load(Ordering::Relaxed);
+        let expected = reader.rows::<i64>(&[&text], &frame, &format, &memory);
+        let n_before = n_read();
+        let head = head_start(&reader, [beginning, end], &n_read, n_before + n_awaited, (&frame, &format, &memory));
+        let n_in_head = head.as_ref().map_or(0, |head| head.pieces.len());
+        assert!(n_pieces.contains(&n_in_head), "{n_in_head} pieces in {n_pieces:?}");
+        let read = reader.rows_after(head, &[&text], &frame, &format, &memory);
+        match (read, expected) {
+            (Ok((rows, coverage)), Ok((expected, expected_coverage))) => {
+                assert!(rows.width == expected.width && *rows.input_ids == *expected.input_ids && coverage == expected_coverage);
+                assert!(rows.offsets.as_deref() == expected.offsets.as_deref() && rows.char_spans == expected.char_spans);
+                assert!(rows.token_spans == expected.token_spans && rows.fresh_tokens == expected.fresh_tokens);
+                assert!(rows.lengths == expected.lengths && rows.document_index == expected.document_index);
+            }
+            (read, expected) => assert_eq!(read.err().map(|e| e.to_string()), expected.err().map(|e| e.to_string())),
+        }
+    }
 }
 
 #[test]
-fn nothing_is_made_ready_for_a_text_that_is_refused() {
-    let frame = Frame { before: vec![], after: vec![], content_type_id: 0 };
-    let memory = RowMemory::default();
-    let (reader, format) = (reader(2, Offsets::EachToken, [510, 64]), format(Offsets::EachToken, Side::Right, 2));
-    reader.make_ready::<i64>(("what!", 10_000_000), &frame, &format, &memory, &AtomicBool::new(false));
-    reader.make_ready::<i64>(("what?", MAX_DOCUMENT_BYTES + 1), &frame, &format, &memory, &AtomicBool::new(false));
-    assert_eq!([i64::pool(&memory).n_kept(), memory.spans.n_kept()], [0, 0]);
+fn a_head_start_changes_no_row() {
+    let (dense, sparse) = ("é 中   ".repeat(100_000), "x   é   ".repeat(100_000));
+    let (denser, sparser) = ("a🎉z".repeat(500_000), "x".to_owned() + &" ".repeat(3_000_000));
+    for (n_threads, lengths) in [(2, [510, 64]), (3, [40, 0]), (2, [3000, 99])] {
+        for (beginning, end) in [(&dense, &sparser), (&sparse, &denser), (&dense, &denser)] {
+            // Of the last that are read, one may be missing that is before them.
+            assert_head_start_changes_nothing(beginning, end, n_threads, lengths, 10, 10 - n_threads..30);
+        }
+    }
+}
+
+#[test]
+fn a_head_start_ends_where_there_is_no_place_and_where_a_piece_is_refused() {
+    // Rows are asked for that the first piece speaks for.
+    let text = " ".repeat(PIECE_BYTES - 1000) + &"x".repeat(1000 + 20 * PIECE_BYTES);
+    assert_head_start_changes_nothing(&text, &"y".repeat(3_000_000), 2, [510, 64], 15, 1..4);
+    let refused = "x".repeat(5 * PIECE_BYTES + REACH) + "!" + &"x".repeat(5 * PIECE_BYTES);
+    for n_threads in [2, 3] {
+        assert_head_start_changes_nothing(&refused, &"y".repeat(3_000_000), n_threads, [510, 64], 5, 5..6);
+        let (almost, rest) = ("x".repeat(5 * PIECE_BYTES + 1), "!".to_owned() + &"y".repeat(3_000_000));
+        assert_head_start_changes_nothing(&almost, &rest, n_threads, [510, 64], 4, 4..5);
+    }
+}
+
+#[test]
+fn a_head_start_whose_pieces_are_not_those_of_the_text_is_thrown_away() {
+    let beginning = "x".repeat(5 * PIECE_BYTES + 1);
+    // With a tilde anywhere, a text is cut elsewhere.
+    assert_head_start_changes_nothing(&beginning, &("~".to_owned() + &"y".repeat(3_000_000)), 2, [510, 64], 4, 4..5);
+}
+
+#[test]
+fn there_is_no_head_start_without_rows_or_where_the_text_is_too_long_or_there_already() {
+    let (frame, memory) = (Frame { before: vec![], after: vec![], content_type_id: 0 }, RowMemory::default());
+    let (format, reader) = (format(Offsets::EachToken, Side::Right, 2), reader(2, Offsets::EachToken, [510, 64]));
+    let mut writer = Writer::default();
+    writer.push(&"x".repeat(1_000_000), |_| 0);
+    let rows = |n_bytes: usize, is_there: bool| {
+        reader.head_start::<i64>((writer.text(), n_bytes), &frame, &format, &memory, &AtomicBool::new(is_there)).is_some()
+    };
+    assert!(!rows(MAX_DOCUMENT_BYTES + 1, false) && !rows(2 << 20, false) && !rows(10_000_000, true));
+    assert_head_start_changes_nothing(&" ".repeat(20 * PIECE_BYTES), &"y".repeat(3_000_000), 2, [510, 64], 10, 0..1);
 }
 
 #[test]

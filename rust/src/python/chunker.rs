@@ -1,6 +1,7 @@
 //! The class `Chunker`: options in, plans out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{Element, PyArray2};
 use pyo3::prelude::*;
@@ -12,7 +13,7 @@ use crate::batch::{Reader, Spare};
 use crate::config::{Boundary, ChunkConfig, Select, Specials, Tail, by_name};
 use crate::engine::{Engine, Loaded, encode_all, load, refused};
 use crate::error::{Error, Result};
-use crate::long::is_cut_by_count;
+use crate::long::{HeadStart, is_cut_by_count};
 use crate::output::{Offsets, RowFormat, Width};
 use crate::parallel;
 use crate::rows::{RowId, RowMemory, Side};
@@ -36,6 +37,9 @@ pub struct Chunker {
     after_type_ids: Vec<u32>,
     explanation: String,
 }
+
+/// The objects of each run, and what was read of a long text already.
+type Held<'c, T> = (Vec<Vec<Text>>, Option<HeadStart<'c, T>>);
 
 /// What rows look like; a plan takes a copy along.
 #[derive(Debug, Clone)]
@@ -107,32 +111,33 @@ impl Chunker {
         runs: &[Texts<'py>],
     ) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
-        let read = self.held_with_memory::<T>(runs).and_then(|held| {
-            let documents = borrow(runs, &held, 0)?;
-            py.detach(|| self.reader.rows::<T>(&documents, frame, format, memory)).map_err(|error| to_py(py, &error))
-        });
-        memory.trim();
-        let (rows, coverage) = read?;
+        let (held, head_start) = self.held_with_head_start::<T>(runs)?;
+        let documents = borrow(runs, &held, 0)?;
+        let read = py.detach(|| self.reader.rows_after(head_start, &documents, frame, format, memory));
+        let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
     }
 
-    /// Takes hold of all texts. While a long one that is alone is copied, which only this thread may do, another one makes memory ready for
-    /// its rows.
-    fn held_with_memory<T: RowId>(&self, runs: &[Texts<'_>]) -> PyResult<Vec<Vec<Text>>> {
+    /// Takes hold of all texts. While a long one that is alone is copied, which only this thread may do, others begin to read it.
+    fn held_with_head_start<T: RowId>(&self, runs: &[Texts<'_>]) -> PyResult<Held<'_, T>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
         let is_alone = runs.iter().map(Texts::n_documents).sum::<usize>() == 1;
         let gains = is_alone && self.reader.n_threads > 1 && is_cut_by_count(&self.reader.config);
-        let is_there = AtomicBool::new(false);
-        parallel::beside(|start| {
-            let held = hold(runs, 0, &mut |beginning, n_bytes| {
+        let (is_there, head_start) = (AtomicBool::new(false), Mutex::new(None));
+        let held = parallel::beside(|start| {
+            let held = hold(runs, 0, &mut |text, n_bytes| {
                 if gains {
-                    let (beginning, is_there) = (beginning.to_owned(), &is_there);
-                    start(Box::new(move || self.reader.make_ready::<T>((&beginning, n_bytes), frame, format, memory, is_there)));
+                    let (text, is_there, head_start) = (Arc::clone(text), &is_there, &head_start);
+                    start(Box::new(move || {
+                        let found = self.reader.head_start::<T>((&text, n_bytes), frame, format, memory, is_there);
+                        *head_start.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                    }));
                 }
             });
             is_there.store(true, Ordering::Relaxed);
             held
-        })
+        })?;
+        Ok((held, head_start.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn build(tokenizer_json: &[u8], options: &Options) -> Result<Self> {

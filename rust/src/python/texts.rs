@@ -12,13 +12,12 @@ use pyo3::types::{PyBytes, PySlice, PyString};
 use super::error::{exception, to_py};
 use crate::documents::{from_bytes, from_offsets, from_views, within_limit};
 use crate::error::Result;
-use crate::memory::reserve_text;
+use crate::growing::{GrowingText, Writer};
 
 /// A `str` of more characters than this is copied in slices of as many, unless it is ASCII.
 const SLICE_CHARS: usize = 4096;
 
-/// Others have something to do while a text of so many characters is copied, and begin when this much of it is there: little, because the
-/// slowest engine has to be done with it first.
+/// Others begin to read a text of so many characters while it is copied: when this much of it is there, which says how long it may be.
 const LONG_CHARS: usize = 4 << 20;
 const BEGINNING_CHARS: usize = 4 * SLICE_CHARS;
 
@@ -43,7 +42,7 @@ pub enum Text {
     /// A `str`'s own UTF-8: for ASCII its very characters.
     Str(PyBackedStr),
     /// The UTF-8 of a long `str` that is not ASCII; shared where a list has it several times.
-    Copied(Arc<String>),
+    Copied(Arc<GrowingText>),
     /// To be checked.
     Bytes(PyBackedBytes),
 }
@@ -71,26 +70,29 @@ impl Text {
     fn as_str(&self, index: usize) -> Result<&str> {
         match self {
             Self::Str(text) => within_limit(index, text),
-            Self::Copied(text) => within_limit(index, text),
+            Self::Copied(text) => within_limit(index, text.as_str()),
             Self::Bytes(bytes) => from_bytes(index, bytes),
         }
     }
 }
 
+/// What is called when a long text begins to be copied, with the text as it grows and how many bytes it may have.
+type Meanwhile<'f> = dyn FnMut(&Arc<GrowingText>, usize) + 'f;
+
 /// The copies of a call.
 struct Copies<'f> {
     /// By the addresses of the objects, which the call keeps alive.
-    made: HashMap<usize, Arc<String>>,
-    meanwhile: &'f mut dyn FnMut(&str, usize),
+    made: HashMap<usize, Arc<GrowingText>>,
+    meanwhile: &'f mut Meanwhile<'f>,
 }
 
 impl Copies<'_> {
-    fn of(&mut self, string: &Bound<'_, PyString>) -> PyResult<Option<Arc<String>>> {
+    fn of(&mut self, string: &Bound<'_, PyString>) -> PyResult<Option<Arc<GrowingText>>> {
         let address = string.as_ptr() as usize;
         if let Some(text) = self.made.get(&address) {
             return Ok(Some(Arc::clone(text)));
         }
-        let text = copied(string, self.meanwhile)?.map(Arc::new);
+        let text = copied(string, self.meanwhile)?;
         self.made.extend(text.iter().map(|text| (address, Arc::clone(text))));
         Ok(text)
     }
@@ -100,29 +102,27 @@ impl Copies<'_> {
 ///
 /// Python would write it down, character by character, and keep it as long as the `str`. But a slice has the form of its own characters,
 /// and most are ASCII in most languages of Europe: those are copied as they are, five times as fast.
-fn copied(string: &Bound<'_, PyString>, meanwhile: &mut dyn FnMut(&str, usize)) -> PyResult<Option<String>> {
+fn copied(string: &Bound<'_, PyString>, meanwhile: &mut Meanwhile<'_>) -> PyResult<Option<Arc<GrowingText>>> {
     let (py, n_chars) = (string.py(), string.len()?);
     if n_chars <= SLICE_CHARS || string.call_method0(intern!(py, "isascii"))?.extract()? {
         return Ok(None);
     }
-    let mut text = String::new();
+    let mut writer = Writer::default();
     for start in (0..n_chars).step_by(SLICE_CHARS) {
         let end = (start + SLICE_CHARS).min(n_chars);
         let slice = string.get_item(PySlice::new(py, start as isize, end as isize, 1))?;
         let Ok(utf8) = slice.cast::<PyString>()?.to_str() else { return Ok(None) };
-        if text.capacity() - text.len() < utf8.len() {
+        let in_all = |n_bytes: usize| (n_bytes as f64 * n_chars as f64 / end as f64) as usize;
+        writer.push(utf8, |text| {
             // For all that is to come, if it is like what came; and never for so little that most of the text is copied often.
             let n_bytes = text.len() + utf8.len();
-            let expected = (n_bytes as f64 * n_chars as f64 / end as f64 * SPARE_BYTES) as usize;
-            let n_more = expected.max(n_bytes + n_bytes / 2) - text.len();
-            reserve_text(&mut text, n_more);
-        }
-        text.push_str(utf8);
+            ((in_all(n_bytes) as f64 * SPARE_BYTES) as usize).max(n_bytes + n_bytes / 2) - text.len()
+        });
         if end == BEGINNING_CHARS && n_chars >= LONG_CHARS {
-            meanwhile(&text, (text.len() as f64 * n_chars as f64 / end as f64) as usize);
+            meanwhile(writer.text(), in_all(writer.text().as_str().len()));
         }
     }
-    Ok(Some(text))
+    Ok(Some(Arc::clone(writer.text())))
 }
 
 fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
@@ -134,9 +134,8 @@ fn not_utf8(py: Python<'_>, index: usize, error: &PyErr) -> PyResult<PyErr> {
     exception(py, "DocumentError", (message, index))
 }
 
-/// Objects of every run, in order; runs of Arrow give none. Where a long text has to be copied, `meanwhile` is called with its beginning and
-/// how many bytes it may have.
-pub fn hold(runs: &[Texts<'_>], first_document: usize, meanwhile: &mut dyn FnMut(&str, usize)) -> PyResult<Vec<Vec<Text>>> {
+/// Objects of every run, in order; runs of Arrow give none.
+pub fn hold<'f>(runs: &[Texts<'_>], first_document: usize, meanwhile: &'f mut Meanwhile<'f>) -> PyResult<Vec<Vec<Text>>> {
     let (mut first, mut copies) = (first_document, Copies { made: HashMap::new(), meanwhile });
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
