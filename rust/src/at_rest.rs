@@ -1,7 +1,7 @@
 //! What threads work with, between one piece of work and the next.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 thread_local! {
     /// Threads are counted as they come here.
@@ -30,7 +30,11 @@ impl<T, const N: usize> Default for AtRest<T, N> {
 impl<T: Default, const N: usize> AtRest<T, N> {
     /// What this thread put here last, if it is still there: that is in the cache of its core. Else what another one did, else a new one.
     pub fn take(&self) -> T {
-        self.find(Option::take).unwrap_or_default()
+        self.take_kept().unwrap_or_default()
+    }
+
+    fn take_kept(&self) -> Option<T> {
+        self.find(Option::take)
     }
 
     /// For who comes next; where all places are taken, it is let go.
@@ -53,6 +57,57 @@ impl<T: Default, const N: usize> AtRest<T, N> {
 
     fn own_place() -> usize {
         THREAD_NUMBER.with(|number| number % N)
+    }
+}
+
+/// The same for things that get better by use: what one of them has learned, new ones can start with.
+#[derive(Debug)]
+pub struct Learned<T, const N: usize> {
+    at_rest: AtRest<T, N>,
+    /// To be copied, and by how many threads.
+    pattern: Mutex<Option<(Arc<T>, usize)>>,
+}
+
+impl<T, const N: usize> Default for Learned<T, N> {
+    fn default() -> Self {
+        Self { at_rest: AtRest::default(), pattern: Mutex::new(None) }
+    }
+}
+
+impl<T: Default + Clone, const N: usize> Learned<T, N> {
+    /// As [`AtRest::take`]; a copy of the pattern, where there is one and nothing else.
+    pub fn take(&self) -> T {
+        self.at_rest.take_kept().or_else(|| self.copy()).unwrap_or_default()
+    }
+
+    /// As [`AtRest::put`].
+    pub fn put(&self, thing: T) {
+        self.at_rest.put(thing);
+    }
+
+    /// So many threads are about to come. Where less is here, one thing becomes a pattern: each thread that finds nothing else copies it
+    /// itself, at the same time as the others.
+    pub fn share(&self, n_threads: usize) {
+        let kept: Vec<T> = (0..n_threads).map_while(|_| self.at_rest.take_kept()).collect();
+        let n_missing = n_threads - kept.len();
+        let mut kept = kept.into_iter();
+        if n_missing > 0
+            && let Some(thing) = kept.next()
+            && let Ok(mut pattern) = self.pattern.try_lock()
+        {
+            *pattern = Some((Arc::new(thing), n_missing + 1));
+        }
+        kept.for_each(|thing| self.put(thing));
+    }
+
+    fn copy(&self) -> Option<T> {
+        let mut pattern = self.pattern.try_lock().ok()?;
+        let (thing, n_copies) = pattern.take()?;
+        if n_copies > 1 {
+            *pattern = Some((Arc::clone(&thing), n_copies - 1));
+        }
+        drop(pattern);
+        Some(Arc::unwrap_or_clone(thing))
     }
 }
 
@@ -107,6 +162,28 @@ mod tests {
         assert_eq!(at_rest.take(), 5);
         drop(held);
         assert_eq!((at_rest.take(), at_rest.take()), (7, 0));
+    }
+
+    #[test]
+    fn threads_that_find_nothing_copy_what_is_shared() {
+        let learned = Learned::<Vec<u32>, 8>::default();
+        let put_both = || [vec![1], vec![2]].map(|one| learned.put(one));
+        learned.share(3);
+        assert!(learned.take().is_empty(), "there was nothing to share");
+        learned.put(vec![1]);
+        learned.share(3);
+        assert_eq!([learned.take(), learned.take(), learned.take(), learned.take()], [vec![1], vec![1], vec![1], vec![]]);
+        put_both();
+        learned.share(2);
+        let mut both = [learned.take(), learned.take()];
+        both.sort();
+        assert_eq!((both, learned.take()), ([vec![1], vec![2]], vec![]), "each thread has one already");
+        put_both();
+        learned.share(3);
+        let mut all = [learned.take(), learned.take(), learned.take()].concat();
+        all.sort_unstable();
+        assert!(all == [1, 1, 2] || all == [1, 2, 2]);
+        assert!(learned.take().is_empty());
     }
 
     #[test]

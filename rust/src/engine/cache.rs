@@ -71,7 +71,7 @@ pub enum Known<'c> {
 }
 
 /// Words and their tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WordCache {
     sets: Sets,
     /// Short words put in since the table last grew.

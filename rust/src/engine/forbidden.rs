@@ -51,6 +51,10 @@ impl Engine for Forbidding {
         self.engine.reads_past().max(self.longest_bytes + 3) // to the end of a character
     }
 
+    fn share(&self, n_threads: usize) {
+        self.engine.share(n_threads);
+    }
+
     fn explain(&self) -> String {
         self.engine.explain()
     }

@@ -58,6 +58,11 @@ pub trait Engine: Send + Sync {
         0
     }
 
+    /// So many threads are about to read parts of one text: what one learned of words so far, all may begin with.
+    fn share(&self, n_threads: usize) {
+        let _ = n_threads;
+    }
+
     /// Which engine this is, and why.
     fn explain(&self) -> String;
 }

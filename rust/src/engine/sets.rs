@@ -22,6 +22,12 @@ pub struct Sets {
     count: usize,
 }
 
+impl Clone for Sets {
+    fn clone(&self) -> Self {
+        Self { places: Buffer::copied(&self.places), count: self.count }
+    }
+}
+
 impl Sets {
     /// Empty ones.
     pub fn new(n_sets: usize) -> Self {

@@ -8,7 +8,7 @@ use super::cache::{Key, Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
 use super::tokens::TOKEN_BYTES;
 use super::{Engine, Piece, Tokens};
-use crate::at_rest::AtRest;
+use crate::at_rest::Learned;
 
 /// Parts of a long text are about this long: enough work for a thread, and few enough for their joining to cost nothing.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub struct Stretch<'t> {
 }
 
 /// The words of a stretch, with what splitters need to find them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Words {
     /// Start and end in the stretch, in bytes, ascending; on character boundaries.
     pub spans: Vec<(u32, u32)>,
@@ -111,11 +111,11 @@ pub struct WordEngine<M> {
     model: M,
     added: AddedTokens,
     /// What they have in their caches serves the next call.
-    at_rest: AtRest<Reader, N_READERS>,
+    readers: Learned<Reader, N_READERS>,
 }
 
 /// What a thread needs to read: kept for the next call.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Reader {
     cache: WordCache,
     words: Words,
@@ -125,7 +125,7 @@ struct Reader {
 impl<M: WordModel> WordEngine<M> {
     /// An engine that finds these added tokens in texts and reads the rest by this model.
     pub fn new(model: M, added: AddedTokens) -> Self {
-        Self { model, added, at_rest: AtRest::default() }
+        Self { model, added, readers: Learned::default() }
     }
 
     /// The cut at or after `from` in a stretch of `text`, if there is one before its end.
@@ -152,7 +152,7 @@ impl<M: WordModel> Engine for WordEngine<M> {
 
     fn encode(&self, text: &str, piece: &Piece, tokens: &mut Tokens) -> Result<(), String> {
         let own = &text[piece.own.clone()];
-        let mut reader = self.at_rest.take();
+        let mut reader = self.readers.take();
         let mut before = if piece.own.start == 0 { Edge::Document } else { Edge::Cut };
         for section in self.added.sections(own) {
             match section {
@@ -171,8 +171,12 @@ impl<M: WordModel> Engine for WordEngine<M> {
                 }
             }
         }
-        self.at_rest.put(reader);
+        self.readers.put(reader);
         Ok(())
+    }
+
+    fn share(&self, n_threads: usize) {
+        self.readers.share(n_threads);
     }
 
     fn explain(&self) -> String {

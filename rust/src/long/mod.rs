@@ -53,6 +53,7 @@ impl Reader {
         let form = self.form(output.frame(), output.format());
         let read = |index: usize, spare: ReadPiece| self.read_piece(text, &pieces[index], &form, spare);
 
+        self.engine.share(self.n_threads);
         let step = pieces.len().div_ceil(N_SAMPLES);
         let chosen: Vec<usize> = (0..pieces.len()).step_by(step).collect();
         let samples = parallel::map(chosen.len(), self.n_threads, |i| read(chosen[i], ReadPiece::default()));
