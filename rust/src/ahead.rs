@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use crate::memory::HUGE_PAGE_BYTES;
 
-/// The huge pages of memory that is given out from its start on. Each is to be asked for once.
+/// The huge pages of memory that is given out from its start on. Each is to be asked for once. The last of them, as many as there are threads,
+/// may not be needed in the end.
 #[derive(Debug)]
 pub struct Ahead {
     /// Addresses of those that are not asked for.
@@ -32,7 +33,10 @@ impl Ahead {
 
     /// The next page, if it is time to ask for it; `not_given_out` is the rest of the memory.
     pub fn next_page<T>(&mut self, not_given_out: &[T]) -> Option<Page> {
-        let is_time = !self.left.is_empty() && self.left.start < not_given_out.as_ptr() as usize + self.n_bytes;
+        let given_out_to = not_given_out.as_ptr() as usize;
+        // Others write already where it begins, or will at once.
+        self.left.start = self.left.start.max(given_out_to.next_multiple_of(HUGE_PAGE_BYTES));
+        let is_time = !self.left.is_empty() && self.left.start < given_out_to + self.n_bytes;
         is_time.then(|| {
             let page = Page(self.left.start);
             self.left.start += HUGE_PAGE_BYTES;
@@ -77,8 +81,12 @@ mod tests {
         assert_eq!(pages(&mut ahead, &memory[1..]), [page(2)]);
         assert_eq!(pages(&mut ahead, &memory[N_IN_PAGE..]), NONE);
         assert_eq!(pages(&mut ahead, &memory[N_IN_PAGE + 1..]), [page(3)]);
+        let mut ahead = Ahead::new(&memory, 2);
+        assert_eq!(pages(&mut ahead, &memory[1..]), [page(1), page(2)], "the first one is written already");
+        assert_eq!(pages(&mut ahead, &memory[3 * N_IN_PAGE + 1..]), [page(4), page(5)], "so are those up to here");
+        let mut ahead = Ahead::new(&memory, 9);
         assert_eq!(pages(&mut ahead, &[]), NONE, "an empty slice may be anywhere");
-        assert_eq!(pages(&mut ahead, &memory[memory.len()..]), [page(4), page(5)], "the rest of a page may be somebody else's");
+        assert_eq!(pages(&mut ahead, &memory), [0, 1, 2, 3, 4, 5].map(page), "the rest of a page may be somebody else's");
     }
 
     #[test]

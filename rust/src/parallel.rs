@@ -80,14 +80,31 @@ pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
     });
 }
 
-/// `work` on the calling thread. What it gives to its argument runs on threads beside it, and is waited for; where the system has no thread,
-/// it does not run: only for what can be done without.
+/// Work that is told when the work that it runs beside is over, however that ended.
 #[cfg(any(test, feature = "python"))] // only Python gives texts that have to be waited for
-pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Box<dyn FnOnce() + Send + 'w>)) -> R) -> R {
+type Beside<'w> = Box<dyn FnOnce(&AtomicBool) + Send + 'w>;
+
+/// `work` on the calling thread. What it gives to its argument runs on threads beside it; where the system has no thread, it does not run:
+/// only for what can be done without. When `work` is over, `then` is called, and then the others are waited for.
+#[cfg(any(test, feature = "python"))]
+pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnOnce()) -> R {
+    struct Tells<'o>(&'o AtomicBool);
+
+    impl Drop for Tells<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        work(&|other| {
-            let _ = thread::Builder::new().spawn_scoped(scope, other);
-        })
+        let (tells, is_over) = (Tells(&is_over), &is_over);
+        let result = work(&|other| {
+            let _ = thread::Builder::new().spawn_scoped(scope, move || other(is_over));
+        });
+        drop(tells);
+        then();
+        result
     })
 }
 
@@ -115,22 +132,37 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_beside_is_done_in_the_end() {
-        let (sum, is_told) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let answer = beside(|start| {
+    fn what_runs_beside_is_told_of_the_end_and_waited_for() {
+        fn start_others<'w>(start: &dyn Fn(Beside<'w>), sum: &'w AtomicUsize) {
             for number in 1..4 {
-                let (sum, is_told) = (&sum, &is_told);
-                start(Box::new(move || {
-                    while !is_told.load(Ordering::Relaxed) {
+                start(Box::new(move |is_over| {
+                    while !is_over.load(Ordering::Relaxed) {
                         thread::yield_now();
                     }
                     sum.fetch_add(number, Ordering::Relaxed);
                 }));
             }
-            is_told.store(true, Ordering::Relaxed);
-            7
-        });
-        assert_eq!((answer, sum.into_inner()), (7, 6));
+        }
+        let sum = AtomicUsize::new(0);
+        let wait = || while sum.load(Ordering::Relaxed) < 6 {};
+        let answer = beside(
+            |start| {
+                start_others(start, &sum);
+                7
+            },
+            wait,
+        );
+        assert_eq!((answer, sum.load(Ordering::Relaxed)), (7, 6));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            beside(
+                |start| {
+                    start_others(start, &sum);
+                    unreachable!("work may panic")
+                },
+                || (),
+            )
+        }));
+        assert_eq!((panicked.is_err(), sum.into_inner()), (true, 12));
     }
 
     #[test]

@@ -88,6 +88,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_after_a_piece_decides() {
+        let engine = Forbidding::new(Box::new(Cutting), &["<end>".to_owned()]);
+        let engine = engine.unwrap_or_else(|error| unreachable!("{error}"));
+        let is_refused = |text: &str| engine.encode(text, &Piece { context_start: 0, own: 0..3 }, &mut Tokens::default()).is_err();
+        for text in ["ab<end> and more", "ab<ende> and more", "x<end>é and more", "abc<end> and more", "ab<ené and more"] {
+            let beginnings = text.char_indices().map(|(at, _)| &text[..at]);
+            let known: Vec<bool> = beginnings.filter(|text| 3 + engine.reads_past() <= text.len()).map(is_refused).collect();
+            assert!(!known.is_empty() && known.iter().all(|&refused| refused == is_refused(text)), "{text}");
+        }
+    }
+
+    #[test]
     fn a_special_token_is_refused_where_it_starts_though_a_cut_goes_through_it() {
         assert_eq!(refusals("x<end>é"), [true, false]);
         assert_eq!(refusals("éx<end>"), [false, true]);

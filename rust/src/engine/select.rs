@@ -141,6 +141,14 @@ impl Engine for Fallback {
         self.engine.encode(text, piece, tokens)
     }
 
+    fn reads_past(&self) -> usize {
+        self.engine.reads_past()
+    }
+
+    fn share(&self, n_threads: usize) {
+        self.engine.share(n_threads);
+    }
+
     fn explain(&self) -> String {
         format!("{}\nfast engine: none, because {}", self.engine.explain(), self.reason)
     }

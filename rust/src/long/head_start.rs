@@ -19,6 +19,9 @@ use crate::special::Frame;
 /// have to be looked through.
 const FIRST_BYTES: usize = if cfg!(test) { 1 << 18 } else { 1 << 20 };
 
+/// The longest piece that is read ahead: whoever writes the text waits until those are read that were begun.
+const LONGEST_PIECE_BYTES: usize = 1 << 20;
+
 /// How long one waits before one looks how much there is.
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -60,7 +63,10 @@ impl Reader {
             n_awaited = 2 * beginning.len();
             let mut pieces = self.engine.pieces(beginning);
             pieces.pop(); // it may go on
-            pieces.retain(|piece| piece.own.end + self.engine.reads_past() <= beginning.len());
+            let n_bytes_there = beginning.len().min(MAX_DOCUMENT_BYTES);
+            let can_be_read =
+                |piece: &Piece| piece.own.end + self.engine.reads_past() <= n_bytes_there && piece.own.len() <= LONGEST_PIECE_BYTES;
+            pieces.truncate(pieces.iter().take_while(|piece| can_be_read(piece)).count());
             let fresh = pieces.strip_prefix(head.pieces.as_slice())?;
             if !self.add_to_head((beginning, n_bytes), fresh, &mut head, is_there)? {
                 break;
@@ -69,7 +75,7 @@ impl Reader {
         (head.windows.n_cut > 0).then_some(head)
     }
 
-    /// Adds the rows of pieces; none where nothing can be added. Says whether all of them were.
+    /// Adds the rows of pieces. Says whether more may be added; None where the first is refused, and so will be the text.
     fn add_to_head<T: RowId>(
         &self,
         (beginning, n_bytes): (&str, usize),
@@ -77,7 +83,7 @@ impl Reader {
         head: &mut HeadStart<'_, T>,
         is_there: &AtomicBool,
     ) -> Option<bool> {
-        let Some((first, others)) = pieces.split_first() else { return Some(true) };
+        let Some((first, others)) = pieces.split_first().filter(|_| !is_there.load(Ordering::Relaxed)) else { return Some(true) };
         let form = self.form(head.output.frame(), head.output.format());
         let read = |piece: &Piece, spare: ReadPiece| self.read_piece(beginning, piece, &form, spare);
         let first_read = read(first, ReadPiece::default()).ok()?;
@@ -87,7 +93,8 @@ impl Reader {
         };
         let n_fresh_bytes = pieces.iter().map(|piece| piece.own.len()).sum();
         let n_expected = [n_rows(n_fresh_bytes), n_rows(n_bytes)];
-        let joined = form.joined(std::mem::take(&mut head.windows), n_expected, 0, &mut head.output, |joiner| {
+        let n_threads = self.n_threads - 1;
+        let joined = form.joined(std::mem::take(&mut head.windows), n_expected, (0, n_threads), &mut head.output, |joiner| {
             joiner.add(0, first_read);
             let read_next = |hand: &mut Hand<'_, _>, i: usize| {
                 if is_there.load(Ordering::Relaxed) {
@@ -98,7 +105,7 @@ impl Reader {
                 Ok(())
             };
             // What is refused, or not read in time, is read again when the text is there, and so is what comes after it.
-            let _ = parallel::map_with(others.len(), self.n_threads - 1, || joiner.hand(), read_next);
+            let _ = parallel::map_with(others.len(), n_threads, || joiner.hand(), read_next);
             Ok(vec![])
         });
         let (windows, n_placed, _) = joined.ok()?;

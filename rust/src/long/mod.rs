@@ -68,7 +68,7 @@ impl Reader {
         let (n_cut, n_bytes) = (windows.n_cut, pieces.iter().map(|piece| piece.own.len()).sum());
         let n_tokens = windows.carried.len() + expected(n_in_samples, n_sample_bytes, n_bytes, SPARE_ROWS);
         let n_rows = form.n_rows_ahead::<T>(n_tokens, n_bytes);
-        let joined = form.joined(windows, [n_rows, n_expected(n_cut + n_rows)], index, output, |joiner| {
+        let joined = form.joined(windows, [n_rows, n_expected(n_cut + n_rows)], (index, self.n_threads), output, |joiner| {
             chosen.iter().zip(samples).for_each(|(&index, piece)| joiner.add(index, piece));
             let others: Vec<usize> = (0..pieces.len()).filter(|index| index % step != 0).collect();
             let read_next = |hand: &mut Hand<'_, _>, i: usize| {
@@ -84,7 +84,7 @@ impl Reader {
             // There are more than were expected, and now it is known how many.
             let n_rows = form.n_windows(windows.carried.len() + rest.iter().map(|piece| piece.tokens.len()).sum::<usize>());
             let n_expected = n_expected(windows.n_cut + n_rows);
-            (windows, ..) = form.joined(windows, [n_rows, n_expected], index, output, |joiner| {
+            (windows, ..) = form.joined(windows, [n_rows, n_expected], (index, 1), output, |joiner| {
                 rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
                 Ok(vec![])
             })?;
@@ -105,19 +105,20 @@ impl Reader {
 }
 
 impl Form<'_> {
-    /// Adds rows, up to `n_rows` of them where all documents may have `n_expected` in the end, of the pieces that `add` gives to a joiner.
+    /// Adds rows, up to `n_rows` of them where all documents may have `n_expected` in the end, of the pieces that `add` gives to a joiner
+    /// on so many threads.
     /// Gives the windows after them, how many pieces have places, and those for which there was none.
     fn joined<T: RowId>(
         self,
         mut windows: Windows,
         [n_rows, n_expected]: [usize; 2],
-        document: usize,
+        (document, n_threads): (usize, usize),
         output: &mut Output<'_, T>,
         add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
     ) -> Result<(Windows, usize, Vec<ReadPiece>), String> {
         let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
         let room = output.room(n_rows, self.room_tokens, n_expected);
-        let target = RowTarget::new(self, windows, room, &mut char_spans, self.format.n_threads);
+        let target = RowTarget::new(self, windows, room, &mut char_spans, n_threads);
         let joiner = Joiner::new(target, Vec::new());
         add(&joiner)?;
         let Joined { target, n_placed, rest, .. } = joiner.finish();

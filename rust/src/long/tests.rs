@@ -124,24 +124,25 @@ fn unfair_samples_and_wide_overlaps_ask_for_no_more_than_the_text_is_worth() {
     assert_eq!(ahead(499, 100_000_000), 400_001);
 }
 
-/// Reads a text as it grows, by a writer that waits before it writes the end until so many pieces are read.
+/// Reads a text as it grows, by a writer that waits, after each part but the last, until so many pieces are read.
 fn head_start<'f>(
     reader: &Reader,
-    [beginning, end]: [&str; 2],
+    parts: &[(&str, usize)],
     n_read: &(dyn Fn() -> usize + Sync),
-    n_awaited: usize,
     (frame, format, memory): (&'f Frame, &'f RowFormat, &'f RowMemory),
 ) -> Option<HeadStart<'f, i64>> {
-    let (mut writer, is_there, n_bytes) = (Writer::default(), AtomicBool::new(false), beginning.len() + end.len());
-    writer.push(beginning, |_| n_bytes);
+    let (mut writer, is_there, n_bytes) = (Writer::default(), AtomicBool::new(false), parts.iter().map(|(part, _)| part.len()).sum());
+    writer.push(parts[0].0, |_| n_bytes);
     let text = Arc::clone(writer.text());
     thread::scope(|scope| {
         let head = scope.spawn(|| reader.head_start::<i64>((&text, n_bytes), frame, format, memory, &is_there));
-        while n_read() < n_awaited && !head.is_finished() {
-            thread::yield_now();
+        for (part, (_, n_awaited)) in parts[1..].iter().zip(parts) {
+            while n_read() < *n_awaited && !head.is_finished() {
+                thread::yield_now();
+            }
+            is_there.store(std::ptr::eq(part, &raw const parts[parts.len() - 1]), Ordering::Relaxed);
+            writer.push(part.0, |_| unreachable!("there is room"));
         }
-        writer.push(end, |_| unreachable!("there is room"));
-        is_there.store(true, Ordering::Relaxed);
         head.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -164,7 +165,10 @@ fn assert_head_start_changes_nothing(
         let n_read = || n_read.load(Ordering::Relaxed);
         let expected = reader.rows::<i64>(&[&text], &frame, &format, &memory);
         let n_before = n_read();
-        let head = head_start(&reader, [beginning, end], &n_read, n_before + n_awaited, (&frame, &format, &memory));
+        // The second part is looked at when it is as long as the first.
+        let (first, second) = beginning.split_at(beginning.ceil_char_boundary(5 * PIECE_BYTES + 1).min(beginning.len()));
+        let parts = [(first, n_before + n_awaited.min(4)), (second, n_before + n_awaited), (end, 0)];
+        let head = head_start(&reader, &parts, &n_read, (&frame, &format, &memory));
         let n_in_head = head.as_ref().map_or(0, |head| head.pieces.len());
         assert!(n_pieces.contains(&n_in_head), "{n_in_head} pieces in {n_pieces:?}");
         let read = reader.rows_after(head, &[&text], &frame, &format, &memory);
@@ -186,8 +190,8 @@ fn a_head_start_changes_no_row() {
     let (denser, sparser) = ("a🎉z".repeat(500_000), "x".to_owned() + &" ".repeat(3_000_000));
     for (n_threads, lengths) in [(2, [510, 64]), (3, [40, 0]), (2, [3000, 99])] {
         for (beginning, end) in [(&dense, &sparser), (&sparse, &denser), (&dense, &denser)] {
-            // Of the last that are read, one may be missing that is before them.
-            assert_head_start_changes_nothing(beginning, end, n_threads, lengths, 10, 10 - n_threads..30);
+            // Four at first; then one alone, and some more.
+            assert_head_start_changes_nothing(beginning, end, n_threads, lengths, 10, 5..15);
         }
     }
 }

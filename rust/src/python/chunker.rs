@@ -1,6 +1,6 @@
 //! The class `Chunker`: options in, plans out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{Element, PyArray2};
@@ -111,7 +111,7 @@ impl Chunker {
         runs: &[Texts<'py>],
     ) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
-        let (held, head_start) = self.held_with_head_start::<T>(runs)?;
+        let (held, head_start) = self.held_with_head_start::<T>(py, runs)?;
         let documents = borrow(runs, &held, 0)?;
         let read = py.detach(|| self.reader.rows_after(head_start, &documents, frame, format, memory));
         let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
@@ -119,24 +119,24 @@ impl Chunker {
     }
 
     /// Takes hold of all texts. While a long one that is alone is copied, which only this thread may do, others begin to read it.
-    fn held_with_head_start<T: RowId>(&self, runs: &[Texts<'_>]) -> PyResult<Held<'_, T>> {
+    fn held_with_head_start<T: RowId>(&self, py: Python<'_>, runs: &[Texts<'_>]) -> PyResult<Held<'_, T>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
         let is_alone = runs.iter().map(Texts::n_documents).sum::<usize>() == 1;
         let gains = is_alone && self.reader.n_threads > 1 && is_cut_by_count(&self.reader.config);
-        let (is_there, head_start) = (AtomicBool::new(false), Mutex::new(None));
-        let held = parallel::beside(|start| {
-            let held = hold(runs, 0, &mut |text, n_bytes| {
+        let head_start = Mutex::new(None);
+        let copy = |start: &dyn Fn(_)| {
+            hold(runs, 0, &mut |text, n_bytes| {
                 if gains {
-                    let (text, is_there, head_start) = (Arc::clone(text), &is_there, &head_start);
-                    start(Box::new(move || {
-                        let found = self.reader.head_start::<T>((&text, n_bytes), frame, format, memory, is_there);
-                        *head_start.lock().unwrap_or_else(PoisonError::into_inner) = found;
-                    }));
+                    let (text, head_start): (_, &Mutex<_>) = (Arc::clone(text), &head_start);
+                    start(Box::new(move |is_there: &AtomicBool| {
+                        let mut head_start = head_start.lock().unwrap_or_else(PoisonError::into_inner);
+                        *head_start = self.reader.head_start::<T>((&text, n_bytes), frame, format, memory, is_there);
+                    }) as Box<_>);
                 }
-            });
-            is_there.store(true, Ordering::Relaxed);
-            held
-        })?;
+            })
+        };
+        // What was begun is waited for without the GIL.
+        let held = parallel::beside(copy, || py.detach(|| drop(head_start.lock())))?;
         Ok((held, head_start.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
