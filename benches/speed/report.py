@@ -140,7 +140,7 @@ def table(cells: list[Cell]) -> str:
 def scaling(peer: str, tokenizer: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     """Line for one package: wall time with one thread and with ``n_threads``, and the median of the rounds' ratios.
 
-    In the first call of a process Python writes the text down in UTF-8, which it keeps; one thread does that.
+    In the first call of a process threads learn the words of the text, which they know in later ones.
     """
     refusals = [answer["refused"] for pair in pairs for answer in pair if "refused" in answer]
     name = f"{tokenizer:30} {peer:20}"
