@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use wide::u32x4;
 
 use super::Tokens;
+use super::news::News;
 use super::sets::Sets;
 
 /// Longest word that is its own key.
@@ -78,11 +79,15 @@ pub struct WordCache {
     n_inserted: usize,
     long: HashMap<Box<[u8]>, (u32, u32), ahash::RandomState>,
     side: Tokens,
+    /// Short words that were read since the last exchange.
+    untold: Vec<(Key, Inline)>,
+    n_heard: usize,
 }
 
 impl Default for WordCache {
     fn default() -> Self {
-        Self { sets: Sets::new(TABLE_SETS[0]), n_inserted: 0, long: HashMap::default(), side: Tokens::default() }
+        let (long, side, untold) = (HashMap::default(), Tokens::default(), Vec::new());
+        Self { sets: Sets::new(TABLE_SETS[0]), n_inserted: 0, long, side, untold, n_heard: 0 }
     }
 }
 
@@ -170,10 +175,13 @@ impl WordCache {
     /// Keeps the tokens of a word; spans count from its start.
     pub fn insert(&mut self, word: &[u8], key: Key, ids: &[u32], spans: &[(u32, u32)]) {
         if key != NO_KEY {
-            let inline = inline(ids, spans).unwrap_or_else(|| {
+            let inline = if let Some(inline) = inline(ids, spans) {
+                self.untold.push((key, inline));
+                inline
+            } else {
                 let (from, to) = self.put_aside(ids, spans);
                 [from, to, 0, IN_SIDE_TABLE]
-            });
+            };
             self.insert_short(key, inline);
         } else if word.len() <= LONGEST_BYTES {
             let range = self.put_aside(ids, spans);
@@ -189,6 +197,20 @@ impl WordCache {
         } else {
             self.insert(word, key, &[id], &[(start, end)]);
         }
+    }
+
+    /// Tells others of the words that were read, and takes in those that they told.
+    pub fn exchange(&mut self, news: &News) {
+        for (key, tokens) in news.exchange(&mut self.untold, &mut self.n_heard) {
+            if self.sets.find(key).is_none() {
+                self.insert_short(key, tokens);
+            }
+        }
+    }
+
+    /// Nobody is to be told.
+    pub fn keep_to_itself(&mut self) {
+        self.untold.clear();
     }
 
     fn insert_short(&mut self, key: Key, tokens: Inline) {
@@ -286,5 +308,34 @@ mod tests {
     fn a_key_near_the_end_of_the_text_is_the_same() {
         let text = b"some text and more of it, word";
         assert_eq!(key(text, 26, 4), key(b"word and a long text after it", 0, 4));
+    }
+
+    #[test]
+    fn caches_know_what_others_tell_as_if_they_had_read_it() {
+        let (news, mut caches) = (News::default(), [WordCache::default(), WordCache::default()]);
+        let words: Vec<Vec<u8>> = (0..40).map(|number| format!("word{number}").into_bytes()).collect();
+        for (number, word) in words.iter().enumerate() {
+            insert(&mut caches[number % 2], word, &tokens(2, number as u32));
+            insert(&mut caches[number % 2], &[word.as_slice(), b"s"].concat(), &tokens(4, 0)); // aside
+            insert(&mut caches[number % 2], b"both", &tokens(3, 7));
+        }
+        for reader in [0, 1, 0] {
+            caches[reader].exchange(&news);
+        }
+        for cache in &caches {
+            assert!(words.iter().zip(0..).all(|(word, id)| known(cache, word) == Some(tokens(2, id))));
+            assert_eq!(known(cache, b"both"), Some(tokens(3, 7)));
+        }
+        assert_eq!(
+            [0, 1].map(|reader| known(&caches[reader], b"word0s").is_some()),
+            [true, false],
+            "only what lies beside its key is told"
+        );
+        let mut alone = WordCache::default();
+        insert(&mut alone, b"alone", &tokens(1, 0));
+        alone.keep_to_itself();
+        alone.exchange(&news);
+        caches[0].exchange(&news);
+        assert!(known(&alone, b"word0").is_some() && known(&caches[0], b"alone").is_none());
     }
 }

@@ -13,6 +13,7 @@ mod general;
 mod lookup;
 mod merges;
 mod metaspace;
+mod news;
 mod outline;
 mod select;
 mod sets;

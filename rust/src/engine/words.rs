@@ -3,9 +3,12 @@
 //! A [`WordModel`] says where words begin and end and what the tokens of one word are. Everything else is here: added tokens, the cache of
 //! words already read, spans, and parts of long texts. A word is whatever the model can tokenize from its own bytes alone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::added::{AddedTokens, Section};
 use super::cache::{Key, Known, LONGEST_BYTES, WordCache, inline_tokens};
 use super::lookup::{Sought, seek, write};
+use super::news::News;
 use super::tokens::TOKEN_BYTES;
 use super::{Engine, Piece, Tokens};
 use crate::at_rest::Learned;
@@ -112,6 +115,9 @@ pub struct WordEngine<M> {
     added: AddedTokens,
     /// What they have in their caches serves the next call.
     readers: Learned<Reader, N_READERS>,
+    news: News,
+    /// Do several threads read one text? Where one reads alone, it has nobody to tell.
+    has_several: AtomicBool,
 }
 
 /// What a thread needs to read: kept for the next call.
@@ -125,7 +131,7 @@ struct Reader {
 impl<M: WordModel> WordEngine<M> {
     /// An engine that finds these added tokens in texts and reads the rest by this model.
     pub fn new(model: M, added: AddedTokens) -> Self {
-        Self { model, added, readers: Learned::default() }
+        Self { model, added, readers: Learned::default(), news: News::default(), has_several: AtomicBool::new(false) }
     }
 
     /// The cut at or after `from` in a stretch of `text`, if there is one before its end.
@@ -171,11 +177,17 @@ impl<M: WordModel> Engine for WordEngine<M> {
                 }
             }
         }
+        if self.has_several.load(Ordering::Relaxed) {
+            reader.cache.exchange(&self.news);
+        } else {
+            reader.cache.keep_to_itself();
+        }
         self.readers.put(reader);
         Ok(())
     }
 
     fn share(&self, n_threads: usize) {
+        self.has_several.store(n_threads > 1, Ordering::Relaxed);
         self.readers.share(n_threads);
     }
 
