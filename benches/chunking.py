@@ -11,13 +11,15 @@ import argparse
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from speed import hostile, report
 from speed.corpora import DATA, LANGUAGES, ROOT, SAMPLE_BYTES, definition_of, write_documents, write_long_document
 from speed.peers import PEERS
-from speed.runs import Cell, Settings, ask, measure
+from speed.runs import Cell, Settings, ask_undisturbed, measure
 
+TAKEN_BYTES = 20  # for each byte of a long document; rows and offsets take six
 SPLITTERS = [name for name, peer in PEERS.items() if peer.is_splitter]
 MULTILINGUAL = ["bert-base-multilingual-cased", "roberta-base", "qwen", "xlm-roberta-base"]
 
@@ -85,17 +87,15 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
     """Time one long document with one thread and with several, in turn, on the same cores, on the wall."""
     path, cpus = folder / "long.json", cores(options, options.threads)
     write_long_document(path, (options.megabytes or 100) * 1_000_000)
+    woken = TAKEN_BYTES * path.stat().st_size
+    settings = Settings(1, cpus, phases=("cold", "repeat"), limit_seconds=options.limit, n_bytes_woken=woken)
     found = []
     for tokenizer in options.only or tokenizers():
         for peer in options.peers or [report.OWN]:
             pairs = []
             for _ in range(options.rounds):
-                settings = [Settings(1, cpus, n, ("cold", "repeat"), limit_seconds=options.limit) for n in (1, options.threads)]
-                answers = []
-                for each in settings:
-                    hostile.wake_memory(path.stat().st_size)
-                    answers.append(ask(peer, tokenizer, path, each))
-                pairs.append((answers[0], answers[1]))
+                one, many = (ask_undisturbed(peer, tokenizer, path, replace(settings, n_threads=n)) for n in (1, options.threads))
+                pairs.append((one, many))
             print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)
             found.append({"peer": peer, "tokenizer": tokenizer, "pairs": pairs})
     report.write({"machine": report.machine(), "threads": options.threads, "rows": found}, options.output or partial("threads"))

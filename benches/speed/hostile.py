@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import mmap
 import random
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,27 +54,10 @@ def write(unit: str, n_bytes: int, path: Path) -> None:
     path.write_text(json.dumps({"cold": [text.decode("utf-8", errors="ignore")]}), "utf-8")
 
 
-def wake_memory(n_text_bytes: int) -> None:
-    """Touch as much memory as reading such a text takes, in huge pages, and free it.
-
-    Hosts of virtual machines may take memory back that is free for some seconds. The next touch of it takes 2.5 s for each GB then,
-    thirteen times as long as the system's clearing, and that would be most of what is measured here.
-    """
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return
-    n_bytes = TAKEN_BYTES * n_text_bytes
-    with mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        with suppress(OSError):  # a system without huge pages; then others are touched
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        for at in range(0, n_bytes, mmap.PAGESIZE):
-            memory[at] = 1
-
-
-def measured(peer: str, tokenizer: str, path: Path, n_most: int, settings: Settings) -> dict[str, Any]:
-    """Give the answer of median speed of as many processes as there are rounds; ``n_most`` are the bytes of the longest text."""
+def measured(peer: str, tokenizer: str, path: Path, settings: Settings) -> dict[str, Any]:
+    """Give the answer of median speed of as many processes as there are rounds."""
     answers = []
     for _ in range(settings.n_rounds):
-        wake_memory(n_most)
         answers.append(ask(peer, tokenizer, path, settings))
         if "refused" in answers[-1]:
             return answers[-1]
@@ -103,13 +84,14 @@ def run(peer: str, tokenizer: str, folder: Path, settings: Settings, megabytes: 
     print(f"\n{peer}, {tokenizer}", flush=True)
     path, plain, found = folder / "hostile.json", {}, []
     n_most = (megabytes or max(hostile.megabytes for hostile in KINDS.values())) * 1_000_000
+    settings = replace(settings, n_bytes_woken=TAKEN_BYTES * n_most)
     for kind, hostile in KINDS.items():
         n_bytes = (megabytes or hostile.megabytes) * 1_000_000
         if n_bytes not in plain:
             write_long_document(path, n_bytes)
-            plain[n_bytes] = measured(peer, tokenizer, path, n_most, settings)
+            plain[n_bytes] = measured(peer, tokenizer, path, settings)
         write(hostile.unit(), n_bytes, path)
-        answer = measured(peer, tokenizer, path, n_most, settings)
+        answer = measured(peer, tokenizer, path, settings)
         print(line(kind, answer, plain[n_bytes]), flush=True)
         found.append({"peer": peer, "tokenizer": tokenizer, "kind": kind, "answer": answer, "plain": plain[n_bytes]})
     return found

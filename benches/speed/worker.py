@@ -9,10 +9,12 @@ import gc
 import importlib
 import importlib.util
 import json
+import mmap
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +22,18 @@ from typing import Any
 
 from speed.peers import PEERS, Peer
 
+SETTLING_SECONDS, SETTLED_SHARE = 0.02, 0.05  # how long is looked at a time, and how much of it may be processor time
+REPORTING_SECONDS = 3  # Linux waits for two before it tells a host what is free
+
 
 class Clock:
-    """Seconds of named steps: on the wall, and of processor time over all threads of the process; of that, what the system took."""
+    """Seconds of named steps: on the wall, and of processor time over all threads of the process; of that, what the system took.
+
+    And what the host of a virtual machine took of its cores for something else.
+    """
 
     def __init__(self) -> None:
+        self.stolen: dict[str, float] = {}
         self.wall: dict[str, float] = {}
         self.processor: dict[str, float] = {}
         self.system: dict[str, float] = {}
@@ -32,11 +41,13 @@ class Clock:
     def time(self, step: str, call: Callable[[], Any]) -> Any:
         """Call, and note how long it took under ``step``."""
         gc.collect()  # what earlier steps left behind is theirs
+        stolen = stolen_seconds()
         wall, processor, system = time.perf_counter(), time.process_time(), system_seconds()
         result = call()
         self.system[step] = system_seconds() - system
         self.processor[step] = time.process_time() - processor
         self.wall[step] = time.perf_counter() - wall
+        self.stolen[step] = stolen_seconds() - stolen
         return result
 
 
@@ -46,6 +57,12 @@ def system_seconds() -> float:
         return os.times().system
     usage = importlib.import_module("resource")
     return float(usage.getrusage(usage.RUSAGE_SELF).ru_stime)
+
+
+def stolen_seconds() -> float:
+    """Give the time of the machine's cores that hosts took since it started; 0 where the system does not tell."""
+    stat = Path("/proc/stat")
+    return int(stat.read_text("ascii").split()[8]) / os.sysconf("SC_CLK_TCK") if stat.exists() else 0.0
 
 
 def pin(cores: list[int]) -> None:
@@ -73,12 +90,48 @@ def resident_bytes(field: str) -> int | None:
     return int(line.split()[1]) * 1024
 
 
+def settle() -> None:
+    """Wait until the threads that imports and loading have started are at rest.
+
+    NumPy's OpenBLAS starts as many as it may use, and they wait busily for their first work for a tenth of a second: with two cores, one
+    of the two that a first call is to be measured on.
+    """
+    busy = 1.0
+    for _ in range(100):
+        if busy < SETTLED_SHARE:
+            return
+        before = time.process_time()
+        time.sleep(SETTLING_SECONDS)
+        busy = (time.process_time() - before) / SETTLING_SECONDS
+
+
+def wake_memory(n_bytes: int) -> None:
+    """Touch so much memory, in huge pages, and free it, so that what is measured next finds memory that is there.
+
+    Hosts of virtual machines take memory back when the system has told them that it is free ("free page reporting"). The next touch of it
+    takes 2.5 s for each GB, thirteen times as long as the system's clearing. And taking it back is work that the host may charge to the
+    machine, whose cores it halts then if all of them are busy: by 50 ms each, in calls of 150. So the system first gets the time to tell
+    it of what is free already, and then what is measured has two seconds.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    time.sleep(REPORTING_SECONDS)
+    with mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        with suppress(OSError):  # a system without huge pages; then others are touched
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, n_bytes, mmap.PAGESIZE):
+            memory[at] = 1
+
+
 def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
     clock = Clock()
     texts = json.loads(Path(job["documents"]).read_text("utf-8"))
     texts["repeat"] = texts["cold"]
     clock.time("import", lambda: [importlib.import_module(module) for module in kind.imports])
     peer = clock.time("load", lambda: kind(Path(job["tokenizer"]), job["n_threads"]))
+    settle()
+    if job["n_bytes_woken"]:
+        wake_memory(job["n_bytes_woken"])
     reset_peak()
     before, amounts = resident_bytes("VmRSS"), {}
     for phase in job["phases"]:
@@ -89,6 +142,7 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
         "wall": {step: round(seconds, 6) for step, seconds in clock.wall.items()},
         "processor": {step: round(seconds, 6) for step, seconds in clock.processor.items()},
         "system": {step: round(seconds, 6) for step, seconds in clock.system.items()},
+        "stolen": {step: round(seconds, 6) for step, seconds in clock.stolen.items()},
         "amounts": amounts,
         "bytes": {phase: sum(len(document.encode()) for document in texts[phase]) for phase in job["phases"]},
         "memory": {"before": before, "peak": resident_bytes("VmHWM")},

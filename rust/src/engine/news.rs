@@ -1,30 +1,33 @@
-//! What threads that read one text tell each other of its words: each would read all of them once, and that is half of the work that a
-//! second thread has to do more in the first text of a kind.
+//! What readers tell each other of words. Threads that read one text would each read all of its words once, and in the first text of a kind
+//! that is half of what a second thread does more than one alone.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cache::{Inline, Key};
 
-/// After so many words nothing is told any more: 2 MiB. The words of a language that come at all often are among them.
+/// No more is told after so many words: 2 MiB. The words of a language that come at all often are among them.
 const MOST_WORDS: usize = 1 << 16;
 
 /// Words with their tokens, in the order in which they were told.
 #[derive(Debug, Default)]
 pub struct News {
     words: Mutex<Vec<(Key, Inline)>>,
+    /// How many there are, for those who come to see whether there is anything to hear: most of the time there is not.
     count: AtomicUsize,
 }
 
 impl News {
     /// Tells these words, and gives those that others told after the first `n_heard`, which becomes the number of all. Never waits: what
-    /// cannot be told now stays.
+    /// cannot be told now stays for the next time.
     pub fn exchange(&self, untold: &mut Vec<(Key, Inline)>, n_heard: &mut usize) -> Vec<(Key, Inline)> {
-        if untold.is_empty() && self.count.load(Ordering::Relaxed) == *n_heard {
+        let count = self.count.load(Ordering::Relaxed);
+        untold.truncate(MOST_WORDS - count);
+        if untold.is_empty() && *n_heard == count {
             return Vec::new();
         }
         let Ok(mut words) = self.words.try_lock() else { return Vec::new() };
-        let others = words.get(*n_heard..).unwrap_or_default().to_vec();
+        let others = words[*n_heard..].to_vec();
         let n_told = untold.len().min(MOST_WORDS - words.len());
         words.extend(untold.drain(..).take(n_told));
         *n_heard = words.len();
@@ -56,9 +59,10 @@ mod tests {
         let (news, mut untold, mut heard) = (News::default(), vec![word(1)], 0);
         let held = news.words.lock();
         assert_eq!((news.exchange(&mut untold, &mut heard), heard), (vec![], 0));
+        let mut many: Vec<_> = (0..2 * MOST_WORDS).map(word).collect();
+        assert_eq!((news.exchange(&mut many, &mut heard), many.len()), (vec![], MOST_WORDS), "nobody may ever let go of it");
         drop(held);
         assert_eq!((news.exchange(&mut untold, &mut heard), heard, untold.len()), (vec![], 1, 0));
-        let mut many = (0..MOST_WORDS).map(word).collect();
         assert_eq!((news.exchange(&mut many, &mut heard), heard, many.len()), (vec![], MOST_WORDS, 0));
         assert_eq!((news.exchange(&mut vec![word(7)], &mut heard), heard), (vec![], MOST_WORDS));
     }

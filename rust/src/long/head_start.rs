@@ -106,7 +106,7 @@ impl Reader {
             };
             // What is refused, or not read in time, is read again when the text is there, and so is what comes after it.
             let _ = parallel::map_with(others.len(), n_threads, || joiner.hand(), read_next);
-            Ok(vec![])
+            Ok(())
         });
         let (windows, n_placed, _) = joined.ok()?;
         head.windows = windows;

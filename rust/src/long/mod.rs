@@ -76,7 +76,7 @@ impl Reader {
                 hand.add(others[i], piece);
                 Ok::<_, String>(())
             };
-            parallel::map_with(others.len(), self.n_threads, || joiner.hand(), read_next)
+            parallel::map_with(others.len(), self.n_threads, || joiner.hand(), read_next).map(drop)
         });
         let rest;
         (windows, _, rest) = joined?;
@@ -86,7 +86,7 @@ impl Reader {
             let n_expected = n_expected(windows.n_cut + n_rows);
             (windows, ..) = form.joined(windows, [n_rows, n_expected], (index, 1), output, |joiner| {
                 rest.into_iter().enumerate().for_each(|(index, piece)| joiner.add(index, piece));
-                Ok(vec![])
+                Ok(())
             })?;
         }
         let [n_tokens, n_rows] = [windows.n_tokens() as i64, windows.n_cut as i64];
@@ -106,15 +106,14 @@ impl Reader {
 
 impl Form<'_> {
     /// Adds rows, up to `n_rows` of them where all documents may have `n_expected` in the end, of the pieces that `add` gives to a joiner
-    /// on so many threads.
-    /// Gives the windows after them, how many pieces have places, and those for which there was none.
+    /// on so many threads. Gives the windows after them, how many pieces have places, and those for which there was none.
     fn joined<T: RowId>(
         self,
         mut windows: Windows,
         [n_rows, n_expected]: [usize; 2],
         (document, n_threads): (usize, usize),
         output: &mut Output<'_, T>,
-        add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<Vec<()>, String>,
+        add: impl FnOnce(&Joiner<RowTarget<'_, T>>) -> Result<(), String>,
     ) -> Result<(Windows, usize, Vec<ReadPiece>), String> {
         let (mut char_spans, first_row) = (vec![(0, 0); n_rows], windows.n_cut);
         let room = output.room(n_rows, self.room_tokens, n_expected);
