@@ -1,11 +1,69 @@
 //! The one way work is spread over threads.
 //!
-//! Scoped threads, no pool: a pool that a process inherits by `fork` has no threads in it and hangs. Starting a thread costs tens of
-//! microseconds, which a call pays once.
+//! A call starts threads when it has work for them, which do all that it spreads, and end with it. No pool outlives a call: what a process
+//! inherits of one by `fork` has no threads in it and hangs. And no thread is started for each thing that is spread: a thread that is there
+//! is woken on the core where it ran, while Linux may put a new one beside the one that started it, where it waits for 4 ms with a core idle.
 
+use std::cell::{OnceCell, RefCell};
+use std::iter::successors;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+
+thread_local! {
+    /// The threads of the call that this thread makes.
+    static HELPERS: RefCell<Option<Rc<Helpers>>> = const { RefCell::new(None) };
+}
+
+/// Threads beside the calling one, which are started when the first work is spread.
+struct Helpers {
+    n_threads: usize,
+    /// None where the system has no thread to give.
+    pool: OnceCell<Option<ThreadPool>>,
+}
+
+impl Helpers {
+    fn new(n_threads: usize) -> Self {
+        Self { n_threads, pool: OnceCell::new() }
+    }
+
+    /// As many as there are to have.
+    fn pool(&self) -> Option<&ThreadPool> {
+        let start = |n_threads| ThreadPoolBuilder::new().num_threads(n_threads).build().ok();
+        let fewer = || successors(Some(self.n_threads), |n_threads| Some(n_threads / 2)).take_while(|&n_threads| n_threads > 0);
+        self.pool.get_or_init(|| fewer().find_map(start)).as_ref()
+    }
+}
+
+/// A call: whatever `work` spreads is for the same threads, up to `n_threads` with the calling one.
+#[cfg(any(test, feature = "python"))] // who asks for one thing only has no others to share threads with
+pub fn with_threads<R>(n_threads: usize, work: impl FnOnce() -> R) -> R {
+    struct Restores(Option<Rc<Helpers>>);
+
+    impl Drop for Restores {
+        fn drop(&mut self) {
+            HELPERS.set(self.0.take());
+        }
+    }
+
+    let _restores = Restores(HELPERS.replace(Some(Rc::new(Helpers::new(n_threads.saturating_sub(1))))));
+    work()
+}
+
+/// `work` on the calling thread. It gets what it can start others by, of which `n_others` at a time should have threads, and they are waited
+/// for; nothing where there is no thread but this one.
+fn scope<'scope, R>(n_others: usize, work: impl FnOnce(Option<&Scope<'scope>>) -> R) -> R {
+    if rayon::current_thread_index().is_some() {
+        return rayon::in_place_scope(|scope| work(Some(scope))); // a helper, which has the others beside it
+    }
+    let helpers = HELPERS.with_borrow(Option::clone).unwrap_or_else(|| Rc::new(Helpers::new(n_others)));
+    match helpers.pool() {
+        Some(pool) => pool.in_place_scope(|scope| work(Some(scope))),
+        None => work(None),
+    }
+}
 
 /// `work(0..n_items)` on up to `n_threads` threads, results in order. With several failures, the one of the lowest index is returned,
 /// so that the answer does not depend on timing.
@@ -46,37 +104,34 @@ where
         }
         done
     };
-    let mut done = thread::scope(|scope| {
-        // Where the system has no more threads to give, those that there are do the work; `spawn` would panic.
-        let others: Vec<_> = (1..n_threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok()).collect();
-        let mut done = run();
-        for other in others {
-            match other.join() {
-                Ok(results) => done.extend(results),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+    let others = Mutex::new(Vec::new());
+    let mut done = scope(n_threads - 1, |scope| {
+        let run_beside = |_: &Scope<'_>| {
+            let done = run();
+            others.lock().unwrap_or_else(PoisonError::into_inner).extend(done);
+        };
+        if let Some(scope) = scope {
+            (1..n_threads).for_each(|_| scope.spawn(run_beside));
         }
-        done
+        run()
     });
+    done.extend(others.into_inner().unwrap_or_else(PoisonError::into_inner));
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// `work` on every item, each on a thread of its own; the first, and those for which the system has no thread, on the calling one.
+/// `work` on every item, each on a thread of its own as far as there are so many; the first on the calling one.
 pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
     if items.len() <= 1 {
         return items.into_iter().for_each(work); // most calls are about a short document
     }
-    let slots: Vec<Mutex<Option<I>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let take = |slot: &Mutex<Option<I>>| {
-        if let Some(item) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            work(item);
+    scope(items.len() - 1, |scope| {
+        let (work, mut items) = (&work, items.into_iter());
+        let first = items.next();
+        if let Some(scope) = scope {
+            items.by_ref().for_each(|item| scope.spawn(move |_| work(item)));
         }
-    };
-    let take = &take;
-    thread::scope(|scope| {
-        let n_started = slots.iter().skip(1).map_while(|slot| thread::Builder::new().spawn_scoped(scope, move || take(slot)).ok()).count();
-        slots.iter().take(1).chain(slots.iter().skip(1 + n_started)).for_each(take);
+        first.into_iter().chain(items).for_each(work);
     });
 }
 
@@ -97,10 +152,12 @@ pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnO
     }
 
     let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    scope(1, |scope| {
         let (tells, is_over) = (Tells(&is_over), &is_over);
         let result = work(&|other| {
-            let _ = thread::Builder::new().spawn_scoped(scope, move || other(is_over));
+            if let Some(scope) = scope {
+                scope.spawn(move |_| other(is_over));
+            }
         });
         drop(tells);
         then();
@@ -111,6 +168,42 @@ pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnO
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+    use std::thread;
+
+    #[test]
+    fn a_call_has_the_same_threads_from_first_to_last_and_another_call_others() {
+        let all_meet = || {
+            let meeting = Barrier::new(3);
+            let meet = |_| {
+                meeting.wait();
+                Ok::<_, ()>(thread::current().id())
+            };
+            HashSet::from_iter(map(3, 3, meet).unwrap_or_default())
+        };
+        let calls: Vec<HashSet<_>> = (0..2)
+            .map(|_| {
+                with_threads(3, || {
+                    let threads = all_meet();
+                    each(vec![0; 3], |_| assert!(threads.contains(&thread::current().id())));
+                    beside(|start| start(Box::new(|_| assert!(threads.contains(&thread::current().id())))), || ());
+                    assert_eq!((threads.len(), all_meet()), (3, threads.clone()));
+                    threads
+                })
+            })
+            .collect();
+        assert_eq!(calls[0].intersection(&calls[1]).collect::<Vec<_>>(), [&thread::current().id()]);
+    }
+
+    #[test]
+    fn helpers_spread_their_work_over_those_beside_them() {
+        let sum = with_threads(3, || {
+            let nested = |i: usize| map(10, 2, |j| Ok::<_, ()>(i * j)).map(|products| products.iter().sum::<usize>());
+            map(4, 3, nested).map(|sums| sums.iter().sum::<usize>())
+        });
+        assert_eq!(sum, Ok(6 * 45));
+    }
 
     #[test]
     fn results_keep_their_order_on_any_number_of_threads() {

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Loaded, encode_all, load, refused};
 use crate::error::{Error, Result};
 use crate::long::{HeadStart, is_cut_by_count};
 use crate::output::{Offsets, RowFormat, Width};
-use crate::parallel;
+use crate::parallel::{self, with_threads};
 use crate::rows::{RowId, RowMemory, Side};
 use crate::special::{Companion, Frame, has_token_type_ids};
 
@@ -89,13 +89,15 @@ impl Chunker {
     fn plan(&self, py: Python<'_>, runs: Vec<Texts<'_>>, first_document: usize) -> PyResult<Plan> {
         let held = hold(&runs, first_document, &mut |_, _| ())?;
         let documents = borrow(&runs, &held, first_document)?;
-        let plan = py.detach(|| self.reader.plan(&documents)).map_err(|error| to_py(py, &error.shifted(first_document)))?;
+        let read = || with_threads(self.reader.n_threads, || self.reader.plan(&documents));
+        let plan = py.detach(read).map_err(|error| to_py(py, &error.shifted(first_document)))?;
         Ok(Plan::new(plan, self.settings.clone()))
     }
 
     /// All rows of all documents: the arrays, and int64 `(n_documents, 4)` as of a plan's `coverage`.
     fn rows<'py>(&self, py: Python<'py>, runs: Vec<Texts<'py>>) -> PyResult<(RowArrays<'py>, Bound<'py, PyArray2<i64>>)> {
-        if self.settings.wide { self.arrays::<i64>(py, &runs) } else { self.arrays::<i32>(py, &runs) }
+        let read = || if self.settings.wide { self.arrays::<i64>(py, &runs) } else { self.arrays::<i32>(py, &runs) };
+        with_threads(self.reader.n_threads, read)
     }
 
     /// Which engine reads this tokenizer, and why.

@@ -9,6 +9,7 @@ use super::error::{exception, to_py};
 use super::lent::{array, flat_array};
 use crate::error::Error;
 use crate::output::{Output, Rows};
+use crate::parallel::with_threads;
 use crate::plan;
 use crate::rows::RowId;
 
@@ -66,11 +67,12 @@ impl Plan {
 impl Plan {
     fn arrays<'py, T: RowId + Element>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<RowArrays<'py>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
-        let rows: Rows<T> = py.detach(|| {
+        let lay_out = || {
             let mut output = Output::new(frame, format, memory, 0);
             output.add(&self.plan, start..stop, 0, 0);
             output.finish()
-        });
+        };
+        let rows: Rows<T> = py.detach(|| with_threads(format.n_threads, lay_out));
         row_arrays(py, rows)
     }
 }
