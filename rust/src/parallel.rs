@@ -4,36 +4,65 @@
 //! inherits of one by `fork` has no threads in it and hangs. And no thread is started for each thing that is spread: a thread that is there
 //! is woken on the core where it ran, while Linux may put a new one beside the one that started it, where it waits for 4 ms with a core idle.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::iter::successors;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
-use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+use rayon::{Scope, ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 thread_local! {
     /// The threads of the call that this thread makes.
     static HELPERS: RefCell<Option<Rc<Helpers>>> = const { RefCell::new(None) };
 }
 
-/// Threads beside the calling one, which are started when the first work is spread.
+/// Threads that have ended when it is gone, so that who forks after a call has none beside it.
+struct Pool {
+    helpers: Option<ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    fn start(n_threads: usize) -> Option<Self> {
+        let mut threads = Vec::with_capacity(n_threads);
+        let start = |helper: ThreadBuilder| {
+            threads.push(thread::Builder::new().spawn(|| helper.run())?);
+            Ok(())
+        };
+        let helpers = ThreadPoolBuilder::new().num_threads(n_threads).spawn_handler(start).build().ok();
+        Some(Self { helpers, threads }).filter(|pool| pool.helpers.is_some())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop(self.helpers.take());
+        self.threads.drain(..).for_each(|thread| drop(thread.join())); // what panicked in it was said where it was waited for
+    }
+}
+
+/// Up to `most` threads beside the calling one, started when there is work for so many.
 struct Helpers {
-    n_threads: usize,
-    /// None where the system has no thread to give.
-    pool: OnceCell<Option<ThreadPool>>,
+    most: usize,
+    pool: RefCell<Option<Rc<Pool>>>,
 }
 
 impl Helpers {
-    fn new(n_threads: usize) -> Self {
-        Self { n_threads, pool: OnceCell::new() }
+    fn new(most: usize) -> Self {
+        Self { most, pool: RefCell::new(None) }
     }
 
-    /// As many as there are to have.
-    fn pool(&self) -> Option<&ThreadPool> {
-        let start = |n_threads| ThreadPoolBuilder::new().num_threads(n_threads).build().ok();
-        let fewer = || successors(Some(self.n_threads), |n_threads| Some(n_threads / 2)).take_while(|&n_threads| n_threads > 0);
-        self.pool.get_or_init(|| fewer().find_map(start)).as_ref()
+    /// So many, or as many as there are to have; None where that is none.
+    fn pool(&self, n_threads: usize) -> Option<Rc<Pool>> {
+        let n_threads = n_threads.min(self.most);
+        let mut pool = self.pool.borrow_mut();
+        if pool.as_ref().is_none_or(|pool| pool.threads.len() < n_threads) {
+            let mut fewer = successors(Some(n_threads), |n_threads| Some(n_threads / 2)).take_while(|&n_threads| n_threads > 0);
+            *pool = fewer.find_map(Pool::start).map(Rc::new).or_else(|| pool.take());
+        }
+        pool.clone()
     }
 }
 
@@ -59,8 +88,9 @@ fn scope<'scope, R>(n_others: usize, work: impl FnOnce(Option<&Scope<'scope>>) -
         return rayon::in_place_scope(|scope| work(Some(scope))); // a helper, which has the others beside it
     }
     let helpers = HELPERS.with_borrow(Option::clone).unwrap_or_else(|| Rc::new(Helpers::new(n_others)));
-    match helpers.pool() {
-        Some(pool) => pool.in_place_scope(|scope| work(Some(scope))),
+    let pool = helpers.pool(n_others);
+    match pool.as_ref().and_then(|pool| pool.helpers.as_ref()) {
+        Some(helpers) => helpers.in_place_scope(|scope| work(Some(scope))),
         None => work(None),
     }
 }
@@ -139,10 +169,10 @@ pub fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
 #[cfg(any(test, feature = "python"))] // only Python gives texts that have to be waited for
 type Beside<'w> = Box<dyn FnOnce(&AtomicBool) + Send + 'w>;
 
-/// `work` on the calling thread. What it gives to its argument runs on threads beside it; where the system has no thread, it does not run:
-/// only for what can be done without. When `work` is over, `then` is called, and then the others are waited for.
+/// `work` on the calling thread. What it gives to its argument runs on up to `n_others` threads beside it; where the system has no thread, it
+/// does not run: only for what can be done without. When `work` is over, `then` is called, and then the others are waited for.
 #[cfg(any(test, feature = "python"))]
-pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnOnce()) -> R {
+pub fn beside<'w, R>(n_others: usize, work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnOnce()) -> R {
     struct Tells<'o>(&'o AtomicBool);
 
     impl Drop for Tells<'_> {
@@ -152,7 +182,7 @@ pub fn beside<'w, R>(work: impl FnOnce(&dyn Fn(Beside<'w>)) -> R, then: impl FnO
     }
 
     let is_over = AtomicBool::new(false);
-    scope(1, |scope| {
+    scope(n_others, |scope| {
         let (tells, is_over) = (Tells(&is_over), &is_over);
         let result = work(&|other| {
             if let Some(scope) = scope {
@@ -170,7 +200,6 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
     use std::sync::Barrier;
-    use std::thread;
 
     #[test]
     fn a_call_has_the_same_threads_from_first_to_last_and_another_call_others() {
@@ -186,14 +215,26 @@ mod tests {
             .map(|_| {
                 with_threads(3, || {
                     let threads = all_meet();
+                    assert_eq!(
+                        map(2, 2, |_| Ok::<_, ()>(thread::current().id())).map(|ids| threads.is_superset(&ids.into_iter().collect())),
+                        Ok(true)
+                    );
                     each(vec![0; 3], |_| assert!(threads.contains(&thread::current().id())));
-                    beside(|start| start(Box::new(|_| assert!(threads.contains(&thread::current().id())))), || ());
+                    beside(2, |start| start(Box::new(|_| assert!(threads.contains(&thread::current().id())))), || ());
                     assert_eq!((threads.len(), all_meet()), (3, threads.clone()));
                     threads
                 })
             })
             .collect();
         assert_eq!(calls[0].intersection(&calls[1]).collect::<Vec<_>>(), [&thread::current().id()]);
+    }
+
+    #[test]
+    fn no_more_threads_are_started_than_there_is_work_for_and_may_be() {
+        let helpers = Helpers::new(5);
+        let n_started = [2, 1, 4, 9].map(|n_threads| helpers.pool(n_threads).map(|pool| pool.threads.len()));
+        assert_eq!(n_started, [2, 2, 4, 5].map(Some));
+        assert!(Helpers::new(0).pool(3).is_none());
     }
 
     #[test]
@@ -239,6 +280,7 @@ mod tests {
         let sum = AtomicUsize::new(0);
         let wait = || while sum.load(Ordering::Relaxed) < 6 {};
         let answer = beside(
+            3,
             |start| {
                 start_others(start, &sum);
                 7
@@ -248,6 +290,7 @@ mod tests {
         assert_eq!((answer, sum.load(Ordering::Relaxed)), (7, 6));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             beside(
+                3,
                 |start| {
                     start_others(start, &sum);
                     unreachable!("work may panic")

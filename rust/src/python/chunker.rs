@@ -138,7 +138,7 @@ impl Chunker {
             })
         };
         // What was begun is waited for without the GIL.
-        let held = parallel::beside(copy, || py.detach(|| drop(head_start.lock())))?;
+        let held = parallel::beside(self.reader.n_threads.saturating_sub(1), copy, || py.detach(|| drop(head_start.lock())))?;
         Ok((held, head_start.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
