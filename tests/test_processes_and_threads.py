@@ -85,6 +85,29 @@ sys.exit(0 if (many.input_ids == one.input_ids).all() else 3)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which threads there are, and the number of the last one")
+def test_threads_are_started_where_there_is_work_for_them_and_end_with_the_call() -> None:
+    code = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from tokenizers_built import built
+from longctx import Chunker
+chunker = Chunker(built("bert_like"), max_tokens=32, overlap_tokens=4, threads=8)
+before, last = set(os.listdir("/proc/self/task")), lambda: int(Path("/proc/loadavg").read_text("ascii").split()[-1])
+for n_calls, text, least, most in [(500, "a short text", 0, 500), (50, "the quick brown fox " * 100_000, 50, 1000)]:
+    first = last()
+    for _ in range(n_calls):
+        chunker(text)
+    assert set(os.listdir("/proc/self/task")) == before
+    n_started = last() - first
+    assert n_started < 0 or least <= n_started < most, n_started  # numbers begin anew when there are no more
+"""
+    command = [sys.executable, "-W", "error", "-c", code.format(tests=str(Path(__file__).parent))]
+    done = subprocess.run(command, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def seconds_of(chunker: Chunker, text: str) -> float:
     start = time.perf_counter()
     chunker(text)

@@ -149,7 +149,7 @@ def scaling(peer: str, tokenizer: str, n_threads: int, pairs: list[tuple[dict[st
     calls = "   ".join(_scaled(phase, what, n_threads, pairs) for phase, what in (("cold", "first call"), ("repeat", "again")))
     idle = median(first["wall"]["cold"] / first["processor"]["cold"] for first, _ in pairs)
     remark = f"   (other work ran: one thread waited for its core, {idle:.1f}x)" if idle > SHARED else ""
-    n_disturbed = [sum(pair[i]["n_disturbed"] for pair in pairs) for i in (0, 1)]
+    n_disturbed = [sum(len(pair[i]["disturbed"]) for pair in pairs) for i in (0, 1)]
     if any(n_disturbed):
         remark += f"   (measured again, since the host took cores: {n_disturbed[0]} and {n_disturbed[1]} times)"
     return f"{name} {calls}{remark}"

@@ -90,15 +90,15 @@ def ask(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[
 def ask_undisturbed(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[str, Any]:
     """Ask, and again where the host of a virtual machine took its cores meanwhile: that is not the package's time.
 
-    ``n_disturbed`` in the answer says how often that was. After ``MOST_DISTURBED`` it is the answer itself that is disturbed.
+    ``disturbed`` in the answer has the wall times of those that do not count. After ``MOST_DISTURBED`` the next one counts anyway.
     """
-    n_disturbed = 0
+    disturbed: list[dict[str, float]] = []
     while True:
         answer = ask(peer, tokenizer, documents, settings)
-        is_disturbed = "refused" not in answer and any(answer["stolen"][phase] for phase in settings.phases)
-        if not is_disturbed or n_disturbed == MOST_DISTURBED:
-            return {**answer, "n_disturbed": n_disturbed}
-        n_disturbed += 1
+        was_alone = "refused" in answer or not any(answer["stolen"][phase] for phase in settings.phases)
+        if was_alone or len(disturbed) == MOST_DISTURBED:
+            return {**answer, "disturbed": disturbed}
+        disturbed.append(answer["wall"])
 
 
 def measure(peers: list[str], tokenizer: str, text: str, documents: Path, settings: Settings) -> list[Cell]:

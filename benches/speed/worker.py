@@ -60,9 +60,13 @@ def system_seconds() -> float:
 
 
 def stolen_seconds() -> float:
-    """Give the time of the machine's cores that hosts took since it started; 0 where the system does not tell."""
+    """Give the time of this process's cores that hosts took since the start; 0 where the system does not tell."""
     stat = Path("/proc/stat")
-    return int(stat.read_text("ascii").split()[8]) / os.sysconf("SC_CLK_TCK") if stat.exists() else 0.0
+    if not stat.exists():
+        return 0.0
+    names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    cores = (line.split() for line in stat.read_text("ascii").splitlines())
+    return sum(int(fields[8]) for fields in cores if fields[0] in names) / os.sysconf("SC_CLK_TCK")
 
 
 def pin(cores: list[int]) -> None:

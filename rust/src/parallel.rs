@@ -4,7 +4,7 @@
 //! inherits of one by `fork` has no threads in it and hangs. And no thread is started for each thing that is spread: a thread that is there
 //! is woken on the core where it ran, while Linux may put a new one beside the one that started it, where it waits for 4 ms with a core idle.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::iter::successors;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,24 +45,29 @@ impl Drop for Pool {
 
 /// Up to `most` threads beside the calling one, started when there is work for so many.
 struct Helpers {
-    most: usize,
+    most: Cell<usize>,
     pool: RefCell<Option<Rc<Pool>>>,
 }
 
 impl Helpers {
     fn new(most: usize) -> Self {
-        Self { most, pool: RefCell::new(None) }
+        Self { most: Cell::new(most), pool: RefCell::new(None) }
     }
 
     /// So many, or as many as there are to have; None where that is none.
     fn pool(&self, n_threads: usize) -> Option<Rc<Pool>> {
-        let n_threads = n_threads.min(self.most);
+        let n_threads = n_threads.min(self.most.get());
         let mut pool = self.pool.borrow_mut();
-        if pool.as_ref().is_none_or(|pool| pool.threads.len() < n_threads) {
-            let mut fewer = successors(Some(n_threads), |n_threads| Some(n_threads / 2)).take_while(|&n_threads| n_threads > 0);
+        let n_before = pool.as_ref().map_or(0, |pool| pool.threads.len());
+        if n_threads > n_before {
+            let mut fewer = successors(Some(n_threads), |n_threads| Some(n_threads / 2)).take_while(|&n_threads| n_threads > n_before);
             *pool = fewer.find_map(Pool::start).map(Rc::new).or_else(|| pool.take());
+            let n_started = pool.as_ref().map_or(0, |pool| pool.threads.len());
+            if n_started < n_threads {
+                self.most.set(n_started); // the system has no more: it is not asked again
+            }
         }
-        pool.clone()
+        pool.clone().filter(|_| n_threads > 0)
     }
 }
 
@@ -79,6 +84,13 @@ pub fn with_threads<R>(n_threads: usize, work: impl FnOnce() -> R) -> R {
 
     let _restores = Restores(HELPERS.replace(Some(Rc::new(Helpers::new(n_threads.saturating_sub(1))))));
     work()
+}
+
+/// Ends the threads of the call, which has no more work for them: where the end of it comes when others wait for this thread.
+#[cfg(feature = "python")]
+pub fn end_threads() {
+    let pool = HELPERS.with_borrow(|helpers| helpers.as_ref().and_then(|helpers| helpers.pool.take()));
+    drop(pool);
 }
 
 /// `work` on the calling thread. It gets what it can start others by, of which `n_others` at a time should have threads, and they are waited
@@ -201,16 +213,18 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Barrier;
 
+    /// The three threads of a call.
+    fn all_meet() -> HashSet<thread::ThreadId> {
+        let meeting = Barrier::new(3);
+        let meet = |_| {
+            meeting.wait();
+            Ok::<_, ()>(thread::current().id())
+        };
+        HashSet::from_iter(map(3, 3, meet).unwrap_or_default())
+    }
+
     #[test]
     fn a_call_has_the_same_threads_from_first_to_last_and_another_call_others() {
-        let all_meet = || {
-            let meeting = Barrier::new(3);
-            let meet = |_| {
-                meeting.wait();
-                Ok::<_, ()>(thread::current().id())
-            };
-            HashSet::from_iter(map(3, 3, meet).unwrap_or_default())
-        };
         let calls: Vec<HashSet<_>> = (0..2)
             .map(|_| {
                 with_threads(3, || {
@@ -232,18 +246,37 @@ mod tests {
     #[test]
     fn no_more_threads_are_started_than_there_is_work_for_and_may_be() {
         let helpers = Helpers::new(5);
+        assert!(helpers.pool(0).is_none() && helpers.pool.borrow().is_none());
         let n_started = [2, 1, 4, 9].map(|n_threads| helpers.pool(n_threads).map(|pool| pool.threads.len()));
         assert_eq!(n_started, [2, 2, 4, 5].map(Some));
-        assert!(Helpers::new(0).pool(3).is_none());
+        assert!(helpers.pool(0).is_none() && Helpers::new(0).pool(3).is_none());
     }
 
     #[test]
     fn helpers_spread_their_work_over_those_beside_them() {
-        let sum = with_threads(3, || {
-            let nested = |i: usize| map(10, 2, |j| Ok::<_, ()>(i * j)).map(|products| products.iter().sum::<usize>());
-            map(4, 3, nested).map(|sums| sums.iter().sum::<usize>())
+        let meeting = Barrier::new(2);
+        let nested = || {
+            let meet = |_| {
+                meeting.wait();
+                Ok::<_, ()>(thread::current().id())
+            };
+            map(2, 2, meet)
+        };
+        let (callers, helpers): (HashSet<_>, HashSet<_>) = with_threads(3, || {
+            let callers = Mutex::new(HashSet::new());
+            beside(
+                2,
+                |start| {
+                    start(Box::new(|_| {
+                        callers.lock().unwrap_or_else(PoisonError::into_inner).extend(nested().unwrap_or_default());
+                    }));
+                },
+                || (),
+            );
+            (callers.into_inner().unwrap_or_else(PoisonError::into_inner), all_meet())
         });
-        assert_eq!(sum, Ok(6 * 45));
+        assert_eq!(callers.len(), 2);
+        assert!(callers.is_subset(&helpers) && !callers.contains(&thread::current().id()));
     }
 
     #[test]

@@ -115,7 +115,11 @@ impl Chunker {
         let RowSettings { frame, format, memory, .. } = &self.settings;
         let (held, head_start) = self.held_with_head_start::<T>(py, runs)?;
         let documents = borrow(runs, &held, 0)?;
-        let read = py.detach(|| self.reader.rows_after(head_start, &documents, frame, format, memory));
+        let read = py.detach(|| {
+            let read = self.reader.rows_after(head_start, &documents, frame, format, memory);
+            parallel::end_threads(); // waited for without the GIL
+            read
+        });
         let (rows, coverage) = read.map_err(|error| to_py(py, &error))?;
         Ok((row_arrays(py, rows)?, matrix(py, coverage)?))
     }
@@ -124,11 +128,12 @@ impl Chunker {
     fn held_with_head_start<T: RowId>(&self, py: Python<'_>, runs: &[Texts<'_>]) -> PyResult<Held<'_, T>> {
         let RowSettings { frame, format, memory, .. } = &self.settings;
         let is_alone = runs.iter().map(Texts::n_documents).sum::<usize>() == 1;
-        let gains = is_alone && self.reader.n_threads > 1 && is_cut_by_count(&self.reader.config);
+        let gains = is_alone && is_cut_by_count(&self.reader.config) && runs.iter().any(Texts::has_long);
+        let n_others = if gains { self.reader.n_threads.saturating_sub(1) } else { 0 };
         let head_start = Mutex::new(None);
         let copy = |start: &dyn Fn(_)| {
             hold(runs, 0, &mut |text, n_bytes| {
-                if gains {
+                if n_others > 0 {
                     let (text, head_start): (_, &Mutex<_>) = (Arc::clone(text), &head_start);
                     start(Box::new(move |is_there: &AtomicBool| {
                         let mut head_start = head_start.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +143,7 @@ impl Chunker {
             })
         };
         // What was begun is waited for without the GIL.
-        let held = parallel::beside(self.reader.n_threads.saturating_sub(1), copy, || py.detach(|| drop(head_start.lock())))?;
+        let held = parallel::beside(n_others, copy, || py.detach(|| drop(head_start.lock())))?;
         Ok((held, head_start.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 

@@ -170,6 +170,13 @@ impl Texts<'_> {
         }
     }
 
+    /// Is there one so long that others may begin to read it while it is copied (see [`hold`])?
+    pub fn has_long(&self) -> bool {
+        let is_long =
+            |object: &Bound<'_, PyAny>| object.cast_exact::<PyString>().is_ok_and(|string| string.len().is_ok_and(|n| n >= LONG_CHARS));
+        matches!(self, Self::Objects(objects) if objects.iter().any(is_long))
+    }
+
     fn texts<'t>(&'t self, objects: &'t [Text], first: usize) -> PyResult<Vec<&'t str>> {
         let texts = match self {
             Self::Utf8(offsets, data) => from_offsets(offsets.as_slice()?, data.as_slice()?),
