@@ -24,7 +24,6 @@ TEXTS = ["The quick brown fox jumps over the lazy dog. " * n for n in (1, 50, 0,
 # Run in a process of its own: this one has used threads of other libraries, which warn on a fork.
 IN_PROCESSES = """
 import multiprocessing, sys
-sys.path.insert(0, {tests!r})
 from tokenizers_built import built
 from longctx import Chunker
 
@@ -46,12 +45,20 @@ if __name__ == "__main__":
 """
 
 
+def run_in_silence(code: str, folder: Path, **environment: str) -> None:
+    """Check that a process of its own does this, with the modules beside this one, and neither fails nor prints anything, nor warns."""
+    script = folder / "process.py"
+    script.write_text(code)
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    variables = os.environ | {"PYTHONPATH": paths} | environment
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_child_processes_give_the_same_rows_and_print_nothing(method: str, tmp_path: Path) -> None:
-    script = tmp_path / "children.py"
-    script.write_text(IN_PROCESSES.format(tests=str(Path(__file__).parent), method=method))
-    done = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_in_silence(IN_PROCESSES.format(method=method), tmp_path)
 
 
 def test_eight_threads_on_one_chunker_give_the_same_rows() -> None:
@@ -69,28 +76,23 @@ def test_eight_threads_may_each_make_a_chunker() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system may grant a stack of any size")
-def test_where_no_thread_can_be_started_the_calling_one_does_the_work() -> None:
+def test_where_no_thread_can_be_started_the_calling_one_does_the_work(tmp_path: Path) -> None:
     code = """
 import sys
-sys.path.insert(0, {tests!r})
 from tokenizers_built import built
 from longctx import Chunker
 texts = ["the quick brown fox " * n for n in range(50)]
 many, one = (Chunker(built("bert_like"), max_tokens=32, overlap_tokens=4, threads=n)(texts) for n in (50_000, 1))
 sys.exit(0 if (many.input_ids == one.input_ids).all() else 3)
 """
-    environment = os.environ | {"RUST_MIN_STACK": str(2**47)}  # no system has room for one such thread
-    command = [sys.executable, "-W", "error", "-c", code.format(tests=str(Path(__file__).parent))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_in_silence(code, tmp_path, RUST_MIN_STACK=str(2**47))  # no system has room for one such thread
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which threads there are, and the number of the last one")
-def test_threads_are_started_where_there_is_work_for_them_and_end_with_the_call() -> None:
+def test_threads_are_started_where_there_is_work_for_them_and_end_with_the_call(tmp_path: Path) -> None:
     code = """
-import os, sys
+import os
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from tokenizers_built import built
 from longctx import Chunker
 chunker = Chunker(built("bert_like"), max_tokens=32, overlap_tokens=4, threads=8)
@@ -103,9 +105,7 @@ for n_calls, text, least, most in [(500, "a short text", 0, 500), (50, "the quic
     n_started = last() - first
     assert n_started < 0 or least <= n_started < most, n_started  # numbers begin anew when there are no more
 """
-    command = [sys.executable, "-W", "error", "-c", code.format(tests=str(Path(__file__).parent))]
-    done = subprocess.run(command, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_in_silence(code, tmp_path, OPENBLAS_NUM_THREADS="1")
 
 
 def seconds_of(chunker: Chunker, text: str) -> float:
