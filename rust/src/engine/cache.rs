@@ -156,14 +156,17 @@ impl WordCache {
     }
 
     /// What is known of a word of any length; its key is [`NO_KEY`] where it is not short.
-    pub fn find(&self, word: &[u8], key: Key) -> Known<'_> {
+    pub fn find(&mut self, word: &[u8], key: Key) -> Known<'_> {
         if key == NO_KEY {
             return self.long.get(word).map_or(Known::Nothing, |&(from, to)| self.side(from, to));
         }
         match self.sets.find(key) {
             None => Known::Nothing,
-            Some(found) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
-            Some(found) => Known::Inline(found),
+            Some((_, found)) if found[INLINE_TOKENS] == IN_SIDE_TABLE => self.side(found[0], found[1]),
+            Some((at, found)) => {
+                self.sets.bring_home(key, at);
+                Known::Inline(found)
+            }
         }
     }
 
@@ -261,7 +264,7 @@ mod tests {
     }
 
     /// What the cache knows of a word, however it keeps it.
-    fn known(cache: &WordCache, word: &[u8]) -> Option<Tokens> {
+    fn known(cache: &mut WordCache, word: &[u8]) -> Option<Tokens> {
         match cache.find(word, key_of(word)) {
             Known::Inline(found) => Some(inline_tokens(found).collect()),
             Known::Aside(ids, spans) => Some(ids.iter().copied().zip(spans.iter().copied()).collect()),
@@ -276,9 +279,9 @@ mod tests {
                 let mut cache = WordCache::default();
                 let word: Vec<u8> = (0..n_bytes as u8).collect();
                 insert(&mut cache, &word, &tokens(n_tokens, 7));
-                assert_eq!(known(&cache, &word), Some(tokens(n_tokens, 7)), "{n_bytes} bytes, {n_tokens} tokens");
-                assert_eq!(known(&cache, &word[1..]).filter(|_| n_bytes > 1), None);
-                assert_eq!(known(&cache, &[&word[..], &[0]].concat()), None, "zeros count");
+                assert_eq!(known(&mut cache, &word), Some(tokens(n_tokens, 7)), "{n_bytes} bytes, {n_tokens} tokens");
+                assert_eq!(known(&mut cache, &word[1..]).filter(|_| n_bytes > 1), None);
+                assert_eq!(known(&mut cache, &[&word[..], &[0]].concat()), None, "zeros count");
             }
         }
     }
@@ -287,7 +290,7 @@ mod tests {
     fn ids_of_any_size_are_kept() {
         let mut cache = WordCache::default();
         insert(&mut cache, b"word", &tokens(1, u32::MAX - 5));
-        assert_eq!(known(&cache, b"word"), Some(tokens(1, u32::MAX - 5)));
+        assert_eq!(known(&mut cache, b"word"), Some(tokens(1, u32::MAX - 5)));
     }
 
     #[test]
@@ -297,10 +300,10 @@ mod tests {
         for i in 0..300_000 {
             insert(&mut cache, word(i).as_bytes(), &tokens(i % 6, i));
         }
-        let found: Vec<u32> = (0..300_000).filter(|&i| known(&cache, word(i).as_bytes()).is_some()).collect();
+        let found: Vec<u32> = (0..300_000).filter(|&i| known(&mut cache, word(i).as_bytes()).is_some()).collect();
         assert!(found.len() > 20_000, "{}", found.len());
         for i in found {
-            assert_eq!(known(&cache, word(i).as_bytes()), Some(tokens(i % 6, i)));
+            assert_eq!(known(&mut cache, word(i).as_bytes()), Some(tokens(i % 6, i)));
         }
     }
 
@@ -322,12 +325,12 @@ mod tests {
         for reader in [0, 1, 0] {
             caches[reader].exchange(&news);
         }
-        for cache in &caches {
+        for cache in &mut caches {
             assert!(words.iter().zip(0..).all(|(word, id)| known(cache, word) == Some(tokens(2, id))));
             assert_eq!(known(cache, b"both"), Some(tokens(3, 7)));
         }
         assert_eq!(
-            [0, 1].map(|reader| known(&caches[reader], b"word0s").is_some()),
+            [0, 1].map(|reader| known(&mut caches[reader], b"word0s").is_some()),
             [true, false],
             "only what lies beside its key is told"
         );
@@ -336,6 +339,6 @@ mod tests {
         alone.keep_to_itself();
         alone.exchange(&news);
         caches[0].exchange(&news);
-        assert!(known(&alone, b"word0").is_some() && known(&caches[0], b"alone").is_none());
+        assert!(known(&mut alone, b"word0").is_some() && known(&mut caches[0], b"alone").is_none());
     }
 }
