@@ -84,7 +84,10 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
 
 
 def scale(options: argparse.Namespace, folder: Path) -> int:
-    """Time one long document with one thread and with several, in turn, on the same cores, on the wall."""
+    """Time one long document with one thread and with several, in turn, on the same cores, on the wall.
+
+    And with as many processes of one thread, side by side, a core each, which share nothing: what the machine gives to several threads.
+    """
     path, cpus = folder / "long.json", cores(options, options.threads)
     write_long_document(path, (options.megabytes or 100) * 1_000_000)
     woken = TAKEN_BYTES * path.stat().st_size
@@ -92,12 +95,13 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
     found = []
     for tokenizer in options.only or tokenizers():
         for peer in options.peers or [report.OWN]:
-            pairs = []
+            rounds = []
             for _ in range(options.rounds):
-                one, many = (ask_undisturbed(peer, tokenizer, path, replace(settings, n_threads=n)) for n in (1, options.threads))
-                pairs.append((one, many))
-            print(report.scaling(peer, tokenizer, options.threads, pairs), flush=True)
-            found.append({"peer": peer, "tokenizer": tokenizer, "pairs": pairs})
+                apart = [replace(settings, cores=[cpu]) for cpu in cpus]
+                ways = [[settings], [replace(settings, n_threads=options.threads)], apart]
+                rounds.append([ask_undisturbed(peer, tokenizer, path, way) for way in ways])
+            print(report.scaling(peer, tokenizer, options.threads, rounds), flush=True)
+            found.append({"peer": peer, "tokenizer": tokenizer, "rounds": rounds})
     report.write({"machine": report.machine(), "threads": options.threads, "rows": found}, options.output or partial("threads"))
     return 0
 

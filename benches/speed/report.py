@@ -137,25 +137,31 @@ def table(cells: list[Cell]) -> str:
     return "\n".join(lines)
 
 
-def scaling(peer: str, tokenizer: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Line for one package: wall time with one thread and with ``n_threads``, and the median of the rounds' ratios.
+def scaling(peer: str, tokenizer: str, n_threads: int, rounds: list[list[list[dict[str, Any]]]]) -> str:
+    """Lines for one package: wall time with one thread, with ``n_threads``, and with as many processes of one thread side by side.
 
+    A round has the answers of these three. Ratios are medians of the rounds': how much more is read in the same time than with one thread.
     In the first call of a process threads learn the words of the text, which they know in later ones.
     """
-    refusals = [answer["refused"] for pair in pairs for answer in pair if "refused" in answer]
+    refusals = [answer["refused"] for ways in rounds for answers in ways for answer in answers if "refused" in answer]
     name = f"{tokenizer:30} {peer:20}"
     if refusals:
         return f"{name} {refusals[0]}"
-    calls = "   ".join(_scaled(phase, what, n_threads, pairs) for phase, what in (("cold", "first call"), ("repeat", "again")))
-    idle = median(first["wall"]["cold"] / first["processor"]["cold"] for first, _ in pairs)
-    remark = f"   (other work ran: one thread waited for its core, {idle:.1f}x)" if idle > SHARED else ""
-    n_disturbed = [sum(len(pair[i]["disturbed"]) for pair in pairs) for i in (0, 1)]
+    lines = [f"{name} {_scaled(phase, what, n_threads, rounds)}" for phase, what in (("cold", "first call"), ("repeat", "again"))]
+    idle = median(one["wall"]["cold"] / one["processor"]["cold"] for [one], *_ in rounds)
+    if idle > SHARED:
+        lines.append(f"(other work ran: one thread waited for its core, {idle:.1f}x)")
+    n_disturbed = [sum(len(ways[i][0]["disturbed"]) for ways in rounds) for i in range(3)]
     if any(n_disturbed):
-        remark += f"   (measured again, since the host took cores: {n_disturbed[0]} and {n_disturbed[1]} times)"
-    return f"{name} {calls}{remark}"
+        lines.append(f"(measured again, since the host took cores: {', '.join(map(str, n_disturbed))} times)")
+    return "\n".join(lines)
 
 
-def _scaled(phase: str, what: str, n_threads: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    one, many = (median(pair[i]["wall"][phase] for pair in pairs) for i in (0, 1))
-    ratio = median(first["wall"][phase] / second["wall"][phase] for first, second in pairs)
-    return f"{what}: 1 thread {one:5.2f} s, {n_threads} threads {many:5.2f} s, {ratio:5.2f}x"
+def _scaled(phase: str, what: str, n_threads: int, rounds: list[list[list[dict[str, Any]]]]) -> str:
+    one, many, apart = ([max(answer["wall"][phase] for answer in ways[i]) for ways in rounds] for i in range(3))
+    by_threads = median(first / second for first, second in zip(one, many, strict=True))
+    by_processes = median(n_threads * first / second for first, second in zip(one, apart, strict=True))
+    return (
+        f"{what:10}: 1 thread {median(one):5.2f} s, {n_threads} threads {median(many):5.2f} s, {by_threads:5.2f}x   "
+        f"{n_threads} processes {median(apart):5.2f} s, {by_processes:5.2f}x"
+    )

@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import IO, Any
 
 from speed.corpora import ROOT, definition_of
 from speed.peers import PEERS
+from speed.worker import READY
 
 PHASES = ("cold", "steady", "repeat")
 MOST_DISTURBED = 5
@@ -64,9 +69,25 @@ def environment_variables(peer: str, n_threads: int) -> dict[str, str]:
 
 def ask(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[str, Any]:
     """Run one measuring process to its end. A crash, a time-out and a missing package are answers too: ``{"refused": why}``."""
-    python = interpreter(peer)
-    if not python.exists():
-        return {"refused": "not installed: make bench-peers"}
+    return ask_together(peer, tokenizer, documents, [settings])[0]
+
+
+def ask_together(peer: str, tokenizer: str, documents: Path, all_settings: list[Settings]) -> list[dict[str, Any]]:
+    """Do the same with several processes, whose calls begin when all of them have loaded."""
+    if not interpreter(peer).exists():
+        return [{"refused": "not installed: make bench-peers"}] * len(all_settings)
+    with ExitStack() as running:
+        processes = [running.enter_context(measuring_process(peer, tokenizer, documents, settings)) for settings in all_settings]
+        for process in processes:
+            process.wait_until_loaded()
+        for process in processes:
+            process.begin()
+        return [process.answer() for process in processes]
+
+
+@contextmanager
+def measuring_process(peer: str, tokenizer: str, documents: Path, settings: Settings) -> Iterator[MeasuringProcess]:
+    """Start one, and kill it after its time, or in the end."""
     job = {
         "peer": peer,
         "tokenizer": str(definition_of(tokenizer)),
@@ -76,29 +97,71 @@ def ask(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[
         "n_threads": settings.n_threads,
         "n_bytes_woken": settings.n_bytes_woken,
     }
-    command = [str(python), "-m", "speed.worker", json.dumps(job)]
-    variables = environment_variables(peer, settings.n_threads)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=settings.limit_seconds)
-    except subprocess.TimeoutExpired:
-        return {"refused": f"not done after {settings.limit_seconds} s"}
-    if done.returncode != 0:
-        return {"refused": f"exit {done.returncode}: {done.stderr.strip()[-200:]}"}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    command = [str(interpreter(peer)), "-m", "speed.worker", json.dumps(job)]
+    variables, pipe = environment_variables(peer, settings.n_threads), subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, encoding="utf-8", env=variables) as process,
+    ):
+        timer = Timer(settings.limit_seconds, process.kill)
+        timer.start()
+        try:
+            yield MeasuringProcess(process, errors, timer)
+        finally:
+            timer.cancel()
+            process.kill()
 
 
-def ask_undisturbed(peer: str, tokenizer: str, documents: Path, settings: Settings) -> dict[str, Any]:
-    """Ask, and again where the host of a virtual machine took its cores meanwhile: that is not the package's time.
+@dataclass(slots=True)
+class MeasuringProcess:
+    """One that was started. It says when it has loaded, waits for the end of its input, makes its calls, and prints its answer last."""
 
-    ``disturbed`` in the answer has the wall times of those that do not count. After ``MOST_DISTURBED`` the next one counts anyway.
+    process: subprocess.Popen[str]
+    errors: IO[str]
+    timer: Timer
+    last_line: str = ""
+
+    def wait_until_loaded(self) -> None:
+        """Or until it has ended."""
+        while (line := self._read_line()) and line != READY:
+            pass
+
+    def begin(self) -> None:
+        """Let it make its calls."""
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for its end, and return what it measured or ``{"refused": why}``."""
+        while self._read_line():
+            pass
+        if self.process.wait() == 0:
+            return dict(json.loads(self.last_line))
+        if not self.timer.is_alive():
+            return {"refused": f"not done after {self.timer.interval:.0f} s"}
+        self.errors.seek(0)
+        return {"refused": f"exit {self.process.returncode}: {self.errors.read().strip()[-200:]}"}
+
+    def _read_line(self) -> str:
+        line = str(self.process.stdout.readline()) if self.process.stdout else ""
+        self.last_line = line or self.last_line
+        return line
+
+
+def ask_undisturbed(peer: str, tokenizer: str, documents: Path, all_settings: list[Settings]) -> list[dict[str, Any]]:
+    """Do as :func:`ask_together`, and again where the host of a virtual machine took its cores meanwhile: that is not the package's time.
+
+    ``disturbed`` in the answers has the wall times of those that do not count. After ``MOST_DISTURBED`` the next ones count anyway.
     """
-    disturbed: list[dict[str, float]] = []
+    disturbed: list[list[dict[str, float]]] = []
     while True:
-        answer = ask(peer, tokenizer, documents, settings)
-        was_alone = "refused" in answer or not any(answer["stolen"][phase] for phase in settings.phases)
+        answers = ask_together(peer, tokenizer, documents, all_settings)
+        if any("refused" in answer for answer in answers):
+            return [{**answer, "disturbed": []} for answer in answers]
+        was_alone = not any(sum(answer["stolen"][phase] for phase in all_settings[0].phases) for answer in answers)
         if was_alone or len(disturbed) == MOST_DISTURBED:
-            return {**answer, "disturbed": disturbed}
-        disturbed.append(answer["wall"])
+            return [{**answer, "disturbed": [walls[i] for walls in disturbed]} for i, answer in enumerate(answers)]
+        disturbed.append([answer["wall"] for answer in answers])
 
 
 def measure(peers: list[str], tokenizer: str, text: str, documents: Path, settings: Settings) -> list[Cell]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from speed.peers import PEERS, Peer
 
+READY = "ready\n"  # printed when a process has loaded; it goes on when its input ends
 SETTLING_SECONDS, SETTLED_SHARE = 0.02, 0.05  # how long is looked at a time, and how much of it may be processor time
 REPORTING_SECONDS = 3  # Linux waits for two before it tells a host what is free
 
@@ -142,6 +143,8 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
         wake_memory(job["n_bytes_woken"], chain.from_iterable(texts.values()))
     peer = clock.time("load", lambda: kind(Path(job["tokenizer"]), job["n_threads"]))
     settle()
+    print(READY, end="", flush=True)
+    sys.stdin.read()
     reset_peak()
     before, amounts = resident_bytes("VmRSS"), {}
     for phase in job["phases"]:
