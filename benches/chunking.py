@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
     parser.add_argument("--peers", nargs="+", choices=PEERS, help="these packages, beside longctx")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, metavar="N", help="one long document, with one thread and with N")
+    parser.add_argument("--threads", type=int, metavar="N", help="one long document, with one thread, with N, and with N processes")
     parser.add_argument("--hostile", action="store_true", help="texts made to be slow")
     parser.add_argument("--megabytes", type=int, help="length of the document of --threads (100) and --hostile (10 or 50)")
     parser.add_argument("--core", type=int, help="the core to use, by default the last one")
@@ -89,6 +89,9 @@ def scale(options: argparse.Namespace, folder: Path) -> int:
     And with as many processes of one thread, side by side, a core each, which share nothing: what the machine gives to several threads.
     """
     path, cpus = folder / "long.json", cores(options, options.threads)
+    if len(cpus) < options.threads:
+        print(f"{options.threads} threads need as many cores; there are {len(cpus)}.")
+        return 2
     write_long_document(path, (options.megabytes or 100) * 1_000_000)
     woken = TAKEN_BYTES * path.stat().st_size
     settings = Settings(1, cpus, phases=("cold", "repeat"), limit_seconds=options.limit, n_bytes_woken=woken)

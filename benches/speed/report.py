@@ -153,15 +153,17 @@ def scaling(peer: str, tokenizer: str, n_threads: int, rounds: list[list[list[di
         lines.append(f"(other work ran: one thread waited for its core, {idle:.1f}x)")
     n_disturbed = [sum(len(ways[i][0]["disturbed"]) for ways in rounds) for i in range(3)]
     if any(n_disturbed):
-        lines.append(f"(measured again, since the host took cores: {', '.join(map(str, n_disturbed))} times)")
+        what = f"one thread {n_disturbed[0]}, {n_threads} threads {n_disturbed[1]}, processes {n_disturbed[2]} times"
+        lines.append(f"(measured again, since the host took cores: {what})")
     return "\n".join(lines)
 
 
 def _scaled(phase: str, what: str, n_threads: int, rounds: list[list[list[dict[str, Any]]]]) -> str:
     one, many, apart = ([max(answer["wall"][phase] for answer in ways[i]) for ways in rounds] for i in range(3))
     by_threads = median(first / second for first, second in zip(one, many, strict=True))
-    by_processes = median(n_threads * first / second for first, second in zip(one, apart, strict=True))
+    n_processes = len(rounds[0][2])
+    by_processes = median(n_processes * first / second for first, second in zip(one, apart, strict=True))
     return (
         f"{what:10}: 1 thread {median(one):5.2f} s, {n_threads} threads {median(many):5.2f} s, {by_threads:5.2f}x   "
-        f"{n_threads} processes {median(apart):5.2f} s, {by_processes:5.2f}x"
+        f"{n_processes} processes {median(apart):5.2f} s, {by_processes:5.2f}x"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,16 +101,19 @@ def measuring_process(peer: str, tokenizer: str, documents: Path, settings: Sett
     command = [str(interpreter(peer)), "-m", "speed.worker", json.dumps(job)]
     variables, pipe = environment_variables(peer, settings.n_threads), subprocess.PIPE
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, encoding="utf-8", env=variables) as process,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=errors, encoding="utf-8", errors="replace", env=variables, start_new_session=True
+        ) as process,
     ):
-        timer = Timer(settings.limit_seconds, process.kill)
+        measuring = MeasuringProcess(process, errors)
+        timer = Timer(settings.limit_seconds, measuring.stop, [f"not done after {settings.limit_seconds} s"])
         timer.start()
         try:
-            yield MeasuringProcess(process, errors, timer)
+            yield measuring
         finally:
             timer.cancel()
-            process.kill()
+            measuring.stop()
 
 
 @dataclass(slots=True)
@@ -118,8 +122,18 @@ class MeasuringProcess:
 
     process: subprocess.Popen[str]
     errors: IO[str]
-    timer: Timer
+    why_stopped: str = ""
     last_line: str = ""
+
+    def stop(self, why: str = "") -> None:
+        """Kill it, with what it has started itself and that may hold its output."""
+        if self.process.poll() is not None:
+            return
+        self.why_stopped = why
+        if hasattr(os, "killpg"):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
 
     def wait_until_loaded(self) -> None:
         """Or until it has ended."""
@@ -135,12 +149,13 @@ class MeasuringProcess:
         """Wait for its end, and return what it measured or ``{"refused": why}``."""
         while self._read_line():
             pass
-        if self.process.wait() == 0:
+        code = self.process.wait()
+        if self.why_stopped:
+            return {"refused": self.why_stopped}
+        if code == 0 and self.last_line.startswith("{"):
             return dict(json.loads(self.last_line))
-        if not self.timer.is_alive():
-            return {"refused": f"not done after {self.timer.interval:.0f} s"}
         self.errors.seek(0)
-        return {"refused": f"exit {self.process.returncode}: {self.errors.read().strip()[-200:]}"}
+        return {"refused": f"exit {code}: {self.errors.read().strip()[-200:]}"}
 
     def _read_line(self) -> str:
         line = str(self.process.stdout.readline()) if self.process.stdout else ""

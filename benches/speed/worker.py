@@ -139,11 +139,11 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
     texts = json.loads(Path(job["documents"]).read_text("utf-8"))
     texts["repeat"] = texts["cold"]
     clock.time("import", lambda: [importlib.import_module(module) for module in kind.imports])
-    if job["n_bytes_woken"]:
+    if job["n_bytes_woken"]:  # before loading, which brings back to memory what it reads
         wake_memory(job["n_bytes_woken"], chain.from_iterable(texts.values()))
     peer = clock.time("load", lambda: kind(Path(job["tokenizer"]), job["n_threads"]))
     settle()
-    print(READY, end="", flush=True)
+    print(f"\n{READY}", end="", flush=True)  # in a line of its own, whatever the package has printed
     sys.stdin.read()
     reset_peak()
     before, amounts = resident_bytes("VmRSS"), {}

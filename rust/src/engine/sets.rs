@@ -16,8 +16,8 @@ const NEIGHBOURS: usize = 4;
 /// A cache line: twice a key, then twice an [`Inline`].
 pub type Line = [u32x4; 2 * VALUES];
 
-/// Sets of two keys, a power of two of them. The first key is the newer one. A key of 0 is that
-/// of places never written.
+/// Sets of two keys, a power of two of them. The first key is the newer one, or was found later. A key of 0 is that
+/// of places never written. A key is in set `home ^ step` only if all sets from `home` to `home ^ (step - 1)` are full, and a full set stays so.
 ///
 /// In huge pages, once there are many: words are spread all over the table, and with small pages nearly every look-up would miss the
 /// processor's table of pages as well.
@@ -36,6 +36,7 @@ impl Clone for Sets {
 impl Sets {
     /// Empty ones.
     pub fn new(n_sets: usize) -> Self {
+        debug_assert!(n_sets.is_power_of_two() && n_sets >= NEIGHBOURS);
         Self { places: Buffer::zeroed(n_sets * 2 * VALUES), count: n_sets }
     }
 
@@ -67,8 +68,8 @@ impl Sets {
         None
     }
 
-    /// Moves a key that is in set `at` to its own, as the newer one there, and the older one of it to `at`. Only what lies in its own set is
-    /// found by [`get`] alone.
+    /// Moves a key that is in set `at` to its own, as the newer one there, and the older one of it to `at`, unless that is a guest too. Only
+    /// what lies in its own set is found by [`get`] alone.
     pub fn bring_home(&mut self, key: Key, at: usize) {
         let (key, mask) = (register(key), self.count - 1);
         let home = hash(key) & mask;
@@ -78,6 +79,7 @@ impl Sets {
         if at == home || hash(older) & mask != home {
             return;
         }
+        debug_assert!(get(&lines[at], key).0);
         let place = usize::from(lines[at][1] == key);
         lines[home] = [key, newer, lines[at][VALUES + place], newer_value];
         (lines[at][place], lines[at][VALUES + place]) = (older, older_value);
