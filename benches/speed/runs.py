@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -126,12 +126,12 @@ class MeasuringProcess:
     last_line: str = ""
 
     def stop(self, why: str = "") -> None:
-        """Kill it, with what it has started itself and that may hold its output."""
-        if self.process.poll() is not None:
-            return
-        self.why_stopped = why
+        """Kill it, if it runs, and what it has started itself, which may hold its output for longer."""
+        if self.process.poll() is None:
+            self.why_stopped = why
         if hasattr(os, "killpg"):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # none of them runs
+                os.killpg(self.process.pid, signal.SIGKILL)
         else:
             self.process.kill()
 

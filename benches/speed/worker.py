@@ -119,8 +119,8 @@ def wake_memory(n_bytes: int, texts: Iterable[str]) -> None:
     machine, whose cores it halts then if all of them are busy: by 50 ms each, in calls of 150. So the system first gets the time to tell
     it of what is free already, and then what is measured has two seconds.
 
-    Some of them take away for a while what is in use, too, where nobody has come to it for seconds: the next reading of 100 MB of text
-    then takes up to 200 ms for 10.
+    Hosts take away what is in use, too, where nobody has come to it for seconds: the next reading of 100 MB of text then took up to 200 ms
+    instead of 10.
     """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return
@@ -139,7 +139,7 @@ def measure(kind: type[Peer], job: dict[str, Any]) -> dict[str, Any]:
     texts = json.loads(Path(job["documents"]).read_text("utf-8"))
     texts["repeat"] = texts["cold"]
     clock.time("import", lambda: [importlib.import_module(module) for module in kind.imports])
-    if job["n_bytes_woken"]:  # before loading, which brings back to memory what it reads
+    if job["n_bytes_woken"]:  # before loading: what it makes would be left alone meanwhile, and taken away as well
         wake_memory(job["n_bytes_woken"], chain.from_iterable(texts.values()))
     peer = clock.time("load", lambda: kind(Path(job["tokenizer"]), job["n_threads"]))
     settle()
